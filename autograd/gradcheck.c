@@ -1,0 +1,319 @@
+/* gradcheck.c: reverse and forward mode against central differences, in double.
+   SPDX-License-Identifier: MIT
+
+   With a fixed random v, L(x) = <v, f(x)> has the gradient Jᵀv, which one backward gives and which
+   (L(x + h·e) - L(x - h·e))/2h approximates for each element e. Forward mode gives J·u for a random u, checked
+   by (f(x + h·u) - f(x - h·u))/2h and by <v, J·u> = <Jᵀv, u>. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hk_random.h"
+#include "tape.h"
+
+static const double jvp_tolerance = 1e-7, adjoint_tolerance = 1e-10;
+
+typedef struct check {
+    hk_context *ctx;
+    hk_function *fn;
+    void *arg;
+    int n;
+    hk_tensor *const *in;
+    hk_gradcheck_config config;
+    hk_gradcheck_result *result;
+    double *analytic; /* gradients of all inputs, one after the other */
+    double *v;        /* weights of the outputs */
+    int64_t outputs;
+    hk__mark memory, headers;
+    int64_t nodes;
+} check;
+
+static bool skipped(const check *k, int i) { return k->config.skip && k->config.skip[i]; }
+
+static double direction(int i, int64_t at) {
+    const hk_random stream = hk_random_stream(0, "gradcheck/direction", (uint64_t)i);
+    return 2 * hk_random_uniform(stream, (uint64_t)at) - 1;
+}
+
+/* --- what an evaluation leaves behind is taken back, so that a check needs the memory of one ------------- */
+
+static void remember(check *k) {
+    k->memory = hk__arena_mark(&k->ctx->memory);
+    k->headers = hk__arena_mark(&k->ctx->headers[k->ctx->step % HK_HEADER_RING]);
+    k->nodes = k->ctx->tape ? k->ctx->tape->count : 0;
+}
+
+static void forget(check *k) {
+    hk__arena_rewind(&k->ctx->memory, k->memory);
+    hk__arena_rewind(&k->ctx->headers[k->ctx->step % HK_HEADER_RING], k->headers);
+    if (k->ctx->tape) k->ctx->tape->count = k->nodes;
+}
+
+static hk_tensor *evaluate(check *k) {
+    hk_tensor *y = k->fn(k->ctx, k->n, k->in, k->arg);
+    if (!y || k->ctx->status != HK_OK) {
+        hk_fail(k->ctx, HK_ERR_ARGUMENT, "gradcheck", "the function gave no result");
+        return NULL;
+    }
+    if (y->dtype == HK_F64) return hk_contiguous(y);
+    hk_fail(k->ctx, HK_ERR_DTYPE, "gradcheck", "the function gives %s; a check needs f64 throughout",
+            hk_dtype_name(y->dtype));
+    return NULL;
+}
+
+/* L = <v, f(x)> without a tape. */
+static double loss(check *k) {
+    double total = NAN;
+    const bool was = hk_grad_enable(k->ctx, false);
+    hk_tensor *y = evaluate(k);
+    if (y && hk_shape_count(y->shape) == k->outputs) {
+        total = 0;
+        for (int64_t i = 0; i < k->outputs; i++) total += k->v[i] * ((const double *)y->data)[i];
+    }
+    hk_grad_enable(k->ctx, was);
+    forget(k);
+    return total;
+}
+
+/* --- the three parts ------------------------------------------------------------------------------------ */
+
+/* One forward, one backward: the gradients, and <v, J·u> against <Jᵀv, u>. The direction J·u is handed out. */
+static hk_status analytic_part(check *k, double **tangent) {
+    hk_tensor *y = evaluate(k);
+    if (!y) return k->ctx->status;
+    k->outputs = hk_shape_count(y->shape);
+    k->v = malloc(sizeof *k->v * (size_t)(k->outputs + 1));
+    *tangent = malloc(sizeof **tangent * (size_t)(k->outputs + 1));
+    if (!k->v || !*tangent) return hk_fail(k->ctx, HK_ERR_MEMORY, "gradcheck", "no memory");
+    const hk_random stream = hk_random_stream(0, "gradcheck/v", 0);
+    for (int64_t i = 0; i < k->outputs; i++) k->v[i] = 2 * hk_random_uniform(stream, (uint64_t)i) - 1;
+    HK_TRY(hk_backward_from(k->ctx, y, hk_constant(k->ctx, HK_F64, y->shape, k->v)));
+    double *at = k->analytic;
+    for (int i = 0; i < k->n; i++) {
+        if (skipped(k, i)) continue;
+        const int64_t count = hk_shape_count(k->in[i]->shape);
+        memcpy(at, hk_grad(k->in[i])->data, sizeof *at * (size_t)count);
+        at += count;
+    }
+    if (k->config.skip_jvp) return HK_OK;
+    hk_tensor *x[64], *u[64];
+    int used = 0;
+    for (int i = 0; i < k->n && used < 64; i++) {
+        if (skipped(k, i)) continue;
+        u[used] = hk_full(k->ctx, HK_F64, k->in[i]->shape, 0);
+        if (!u[used]) return k->ctx->status;
+        for (int64_t e = 0; e < hk_shape_count(k->in[i]->shape); e++)
+            ((double *)u[used]->data)[e] = direction(i, e);
+        x[used++] = k->in[i];
+    }
+    hk_tensor *t = hk_jvp(k->ctx, y, used, x, u);
+    if (!t) return k->ctx->status;
+    return hk_tensor_read(t, *tangent, sizeof **tangent * (size_t)k->outputs);
+}
+
+static double central_difference(check *k, double *element, double h) {
+    const double x = *element;
+    const double step = h * (fabs(x) > 1 ? fabs(x) : 1);
+    const double above = x + step, below = x - step;
+    *element = above;
+    const double up = loss(k);
+    *element = below;
+    const double down = loss(k);
+    *element = x;
+    return (up - down) / (above - below); /* the step as it came out in floating point */
+}
+
+static void judge(check *k, int input, int64_t count, const double *analytic, const double *numeric) {
+    hk_gradcheck_result *r = k->result;
+    double largest = 0;
+    for (int64_t e = 0; e < count; e++)
+        if (!(fabs(numeric[e]) <= largest)) largest = fabs(numeric[e]);
+    if (!(largest <= r->largest)) r->largest = largest;
+    if (!(largest >= k->config.vacuous) && r->ok) {
+        r->ok = false;
+        snprintf(r->message, sizeof r->message,
+                 "input %d: the largest derivative is %g: a check of nothing proves nothing", input, largest);
+    }
+    for (int64_t e = 0; e < count; e++) {
+        const double a = analytic[e], n = numeric[e];
+        hk_gradcheck_element el = {.input = input,
+                                   .index = e,
+                                   .analytic = a,
+                                   .numeric = n,
+                                   .error = fabs(a - n),
+                                   .tolerance = k->config.rtol * fmax(fabs(a), fabs(n)) +
+                                                k->config.atol * largest};
+        el.ok = el.error <= el.tolerance;
+        r->elements++;
+        r->failed += !el.ok;
+        if (k->config.report) k->config.report(k->config.report_arg, &el);
+        if (r->elements == 1 || !(el.error * r->worst.tolerance <= r->worst.error * el.tolerance))
+            r->worst = el;
+    }
+}
+
+static hk_status numeric_part(check *k) {
+    const double *analytic = k->analytic;
+    for (int i = 0; i < k->n; i++) {
+        if (skipped(k, i)) continue;
+        const int64_t count = hk_shape_count(k->in[i]->shape);
+        double *numeric = malloc(sizeof *numeric * (size_t)(count + 1));
+        if (!numeric) return hk_fail(k->ctx, HK_ERR_MEMORY, "gradcheck", "no memory");
+        for (int64_t e = 0; e < count; e++)
+            numeric[e] = central_difference(k, (double *)k->in[i]->data + e, k->config.h);
+        judge(k, i, count, analytic, numeric);
+        analytic += count;
+        free(numeric);
+        if (k->ctx->status != HK_OK) return k->ctx->status;
+    }
+    return HK_OK;
+}
+
+/* Moves every input by h·u, evaluates, and puts the inputs back. */
+static bool evaluate_moved(check *k, double h, double *out) {
+    double *saved = malloc(sizeof *saved);
+    int64_t used = 0;
+    for (int i = 0; i < k->n; i++) {
+        if (skipped(k, i)) continue;
+        const int64_t count = hk_shape_count(k->in[i]->shape);
+        double *more = realloc(saved, sizeof *saved * (size_t)(used + count + 1));
+        if (!more) {
+            free(saved);
+            return false;
+        }
+        saved = more;
+        double *x = k->in[i]->data;
+        memcpy(saved + used, x, sizeof *x * (size_t)count);
+        for (int64_t e = 0; e < count; e++) x[e] += h * direction(i, e);
+        used += count;
+    }
+    const bool was = hk_grad_enable(k->ctx, false);
+    hk_tensor *y = evaluate(k);
+    if (y) memcpy(out, y->data, sizeof *out * (size_t)k->outputs);
+    hk_grad_enable(k->ctx, was);
+    forget(k);
+    used = 0;
+    for (int i = 0; i < k->n; i++) {
+        if (skipped(k, i)) continue;
+        const int64_t count = hk_shape_count(k->in[i]->shape);
+        memcpy(k->in[i]->data, saved + used, sizeof *saved * (size_t)count);
+        used += count;
+    }
+    free(saved);
+    return y != NULL;
+}
+
+static hk_status jvp_part(check *k, const double *tangent) {
+    hk_gradcheck_result *r = k->result;
+    double forward = 0, reverse = 0, scale = 0, largest = 0, worst = 0;
+    for (int64_t i = 0; i < k->outputs; i++) forward += k->v[i] * tangent[i];
+    const double *a = k->analytic;
+    for (int i = 0; i < k->n; i++) {
+        if (skipped(k, i)) continue;
+        for (int64_t e = 0; e < hk_shape_count(k->in[i]->shape); e++, a++) {
+            reverse += *a * direction(i, e);
+            scale += fabs(*a * direction(i, e));
+        }
+    }
+    r->adjoint_error = fabs(forward - reverse) / (scale > 0 ? scale : 1);
+    double *up = malloc(sizeof *up * (size_t)(2 * k->outputs + 1)), *down = up ? up + k->outputs : NULL;
+    if (!up) return hk_fail(k->ctx, HK_ERR_MEMORY, "gradcheck", "no memory");
+    if (evaluate_moved(k, k->config.h, up) && evaluate_moved(k, -k->config.h, down))
+        for (int64_t i = 0; i < k->outputs; i++) {
+            const double numeric = (up[i] - down[i]) / (2 * k->config.h), error = fabs(numeric - tangent[i]);
+            if (!(fabs(numeric) <= largest)) largest = fabs(numeric);
+            if (!(error <= worst)) worst = error;
+        }
+    free(up);
+    r->jvp_error = worst / (largest > 0 ? largest : 1);
+    if (r->ok && !(r->adjoint_error <= adjoint_tolerance && r->jvp_error <= jvp_tolerance)) {
+        r->ok = false;
+        snprintf(r->message, sizeof r->message,
+                 "forward mode: directional difference off by %.3g, <u,Jv> from <Jᵀu,v> by %.3g (relative)",
+                 r->jvp_error, r->adjoint_error);
+    }
+    return k->ctx->status;
+}
+
+/* --- the whole ------------------------------------------------------------------------------------------- */
+
+static hk_status prepare(check *k, bool *added) {
+    int64_t total = 0;
+    for (int i = 0; i < k->n; i++) {
+        hk_tensor *x = k->in[i];
+        added[i] = false;
+        if (!x) return hk_fail(k->ctx, HK_ERR_ARGUMENT, "gradcheck", "input %d is NULL", i);
+        if (skipped(k, i)) continue;
+        HK_TRY(hk__check(k->ctx, x, "gradcheck"));
+        if (x->step != 0 || x->dtype != HK_F64 || !hk__is_contiguous(x))
+            return hk_fail(k->ctx, HK_ERR_DTYPE, "gradcheck", "input %d is no kept f64 tensor", i);
+        added[i] = !x->requires;
+        if (!hk_require_grad(x)) return k->ctx->status;
+        hk_zero_grad(x);
+        total += hk_shape_count(x->shape);
+    }
+    k->analytic = malloc(sizeof *k->analytic * (size_t)(total + 1));
+    return k->analytic ? HK_OK : hk_fail(k->ctx, HK_ERR_MEMORY, "gradcheck", "no memory");
+}
+
+static hk_status run(check *k) {
+    double *tangent = NULL;
+    remember(k);
+    hk_status status = analytic_part(k, &tangent);
+    forget(k);
+    if (status == HK_OK) status = numeric_part(k);
+    if (status == HK_OK && !k->config.skip_jvp) status = jvp_part(k, tangent);
+    free(tangent);
+    return status;
+}
+
+static void restore(check *k, const bool *added) {
+    for (int i = 0; i < k->n; i++) {
+        hk_tensor *x = k->in[i];
+        if (!x || skipped(k, i)) continue;
+        hk_zero_grad(x);
+        if (!added[i]) continue;
+        hk__kept_free(x->grad);
+        x->grad = NULL;
+        x->requires = false;
+    }
+}
+
+hk_status hk_gradcheck(hk_context *ctx, hk_function *fn, void *arg, int n, hk_tensor *const *in,
+                       const hk_gradcheck_config *config, hk_gradcheck_result *result) {
+    if (!ctx) return HK_ERR_MEMORY;
+    hk_gradcheck_result own;
+    check k = {.ctx = ctx, .fn = fn, .arg = arg, .n = n, .in = in, .result = result ? result : &own};
+    if (config) k.config = *config;
+    if (k.config.h == 0) k.config.h = 6e-6;
+    if (k.config.rtol == 0) k.config.rtol = 1e-7;
+    if (k.config.atol == 0) k.config.atol = 1e-8;
+    if (k.config.vacuous == 0) k.config.vacuous = 1e-3;
+    *k.result = (hk_gradcheck_result){.ok = true, .message = "ok"};
+    bool *added = calloc((size_t)n + 1, sizeof *added);
+    if (!added) return hk_fail(ctx, HK_ERR_MEMORY, "gradcheck", "no memory");
+    const bool was = hk_grad_enable(ctx, true);
+    hk_status status = prepare(&k, added);
+    if (status == HK_OK) status = run(&k);
+    restore(&k, added);
+    hk_grad_enable(ctx, was);
+    free(added);
+    free(k.analytic);
+    free(k.v);
+    if (status != HK_OK) {
+        k.result->ok = false;
+        snprintf(k.result->message, sizeof k.result->message, "%.250s", hk_error_message(ctx));
+        return status;
+    }
+    if (k.result->failed > 0) {
+        const hk_gradcheck_element *w = &k.result->worst;
+        k.result->ok = false;
+        snprintf(k.result->message, sizeof k.result->message,
+                 "%lld of %lld derivatives are off; worst: input %d element %lld: backward %.12g, difference "
+                 "%.12g",
+                 (long long)k.result->failed, (long long)k.result->elements, w->input, (long long)w->index,
+                 w->analytic, w->numeric);
+    }
+    return k.result->ok ? HK_OK : HK_ERR_CHECK;
+}

@@ -1,0 +1,78 @@
+/* context.h: the inside of a context.
+   SPDX-License-Identifier: MIT */
+#ifndef HK_CONTEXT_PRIVATE_H
+#define HK_CONTEXT_PRIVATE_H
+
+#include "arena.h"
+#include "hk_tensor.h"
+#include "pool.h"
+#include "stamp.h"
+
+HK_BEGIN_DECLS
+
+/* A step tensor's header outlives its step by this many steps, so that a late use can be reported. */
+enum { HK_STALE_STEPS = 16, HK_HEADER_RING = HK_STALE_STEPS + 1 };
+
+/* Whatever hangs on a context and is destroyed with it: modules, optimizers, data sets, loaders. The
+   struct that owns it embeds this as its first member. */
+typedef struct hk__object {
+    struct hk__object *next, *previous;
+    hk_context *ctx;
+    void (*destroy)(struct hk__object *object);
+} hk__object;
+
+struct hk_context {
+    hk_context_config config;
+    hk_status status;
+    char message[512];
+
+    hk__pool *pool;
+    hk__stamp stamp; /* of f32 kernels */
+    bool use_blas;
+    char blas_text[160];
+
+    hk_tensor *kept;      /* list of kept tensors */
+    hk__object objects;   /* ring of objects, itself the anchor */
+
+    uint64_t step;        /* from 1; 0 marks kept tensors */
+    uint64_t train_step;  /* steps that ran a backward: the moment of random draws */
+    bool stepped_backward;
+    uint64_t version;     /* counts optimizer steps: a tape older than the last one is invalid */
+
+    hk__arena memory;                   /* of the step: data, nodes, attributes */
+    hk__arena headers[HK_HEADER_RING];  /* hk_tensor structs of the last steps */
+    hk__arena scratch;                  /* inside one call; marked and rewound there */
+
+    /* autograd's part, opaque to core */
+    struct hk__tape *tape;
+    void (*tape_reset)(struct hk__tape *tape); /* at the step's end */
+    void (*tape_free)(struct hk__tape *tape);
+};
+
+/* The stamp whose kernels serve a dtype. */
+static inline hk__stamp hk__stamp_of(const hk_context *ctx, hk_dtype dtype) {
+    return dtype == HK_F64 ? HK__STAMP_f64 : ctx->stamp;
+}
+
+/* Puts an object on the context's list, or takes it off. Objects are destroyed newest first. */
+void hk__object_add(hk_context *ctx, hk__object *object, void (*destroy)(hk__object *));
+void hk__object_remove(hk__object *object);
+
+/* Scratch for one call: NULL with the sticky error when memory is exhausted. Bracket with
+   hk__arena_mark/rewind of ctx->scratch. */
+void *hk__scratch(hk_context *ctx, size_t bytes);
+
+/* hk__parallel on the context's pool. */
+static inline void hk__run(hk_context *ctx, int64_t blocks, hk__task *task, void *arg) {
+    hk__parallel(ctx->pool, blocks, task, arg);
+}
+
+/* Returns the status of an expression if it is not HK_OK. */
+#define HK_TRY(expr)                                                                               \
+    do {                                                                                           \
+        const hk_status hk__try_status = (expr);                                                   \
+        if (hk__try_status != HK_OK) return hk__try_status;                                        \
+    } while (0)
+
+HK_END_DECLS
+#endif

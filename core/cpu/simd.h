@@ -1,0 +1,174 @@
+/* simd.h: one vector type for each stamp, so that one kernel source serves every instruction set.
+   SPDX-License-Identifier: MIT
+
+   Only stamped sources include this. hk_real is the stamp's element, hk_vec holds HK_LANES of them;
+   + - * / and comparisons work on hk_vec as they do on numbers (a GCC and clang extension). Loads and
+   stores need no alignment. */
+#ifndef HK_SIMD_H
+#define HK_SIMD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#if defined(HK_STAMP_avx512) || defined(HK_STAMP_avx2)
+#include <immintrin.h>
+#elif defined(__SSE2__)
+#include <emmintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#if defined(HK_STAMP_f64)
+typedef double hk_real;
+#else
+typedef float hk_real;
+#endif
+
+#if defined(HK_STAMP_avx512)
+#define HK_LANES 16
+#elif defined(HK_STAMP_avx2)
+#define HK_LANES 8
+#elif defined(HK_STAMP_f64)
+#define HK_LANES 2
+#else
+#define HK_LANES 4
+#endif
+
+/* AVX-512 and AArch64 have 32 vector registers, the others 16: kernels block their loops by this. */
+#if defined(HK_STAMP_avx512) || defined(__aarch64__)
+#define HK_VECTOR_REGISTERS 32
+#else
+#define HK_VECTOR_REGISTERS 16
+#endif
+
+#define HK_INLINE static inline __attribute__((always_inline))
+
+/* Loops over registers must be unrolled whole, or the compiler keeps the array in memory. */
+#if defined(__clang__)
+#define HK_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define HK_UNROLL _Pragma("GCC unroll 16")
+#endif
+
+typedef hk_real hk_vec __attribute__((vector_size(HK_LANES * sizeof(hk_real))));
+typedef hk_real hk__vec_anywhere
+    __attribute__((vector_size(HK_LANES * sizeof(hk_real)), aligned(sizeof(hk_real)), may_alias));
+
+HK_INLINE hk_vec hk_vload(const hk_real *p) { return *(const hk__vec_anywhere *)p; }
+HK_INLINE void hk_vstore(hk_real *p, hk_vec v) { *(hk__vec_anywhere *)p = v; }
+
+/* a*b + c for vectors and for numbers: one rounding where the hardware has FMA, two elsewhere. */
+#if defined(HK_STAMP_avx512)
+HK_INLINE hk_vec hk_vset1(hk_real x) { return _mm512_set1_ps(x); }
+HK_INLINE hk_vec hk_vfma(hk_vec a, hk_vec b, hk_vec c) { return _mm512_fmadd_ps(a, b, c); }
+#elif defined(HK_STAMP_avx2)
+HK_INLINE hk_vec hk_vset1(hk_real x) { return _mm256_set1_ps(x); }
+HK_INLINE hk_vec hk_vfma(hk_vec a, hk_vec b, hk_vec c) { return _mm256_fmadd_ps(a, b, c); }
+#else
+HK_INLINE hk_vec hk_vset1(hk_real x) { return x - (hk_vec){0}; }
+#if defined(__aarch64__) && !defined(HK_STAMP_f64)
+HK_INLINE hk_vec hk_vfma(hk_vec a, hk_vec b, hk_vec c) { return (hk_vec)vfmaq_f32(c, a, b); }
+#else
+HK_INLINE hk_vec hk_vfma(hk_vec a, hk_vec b, hk_vec c) { return a * b + c; }
+#endif
+#endif
+
+#if defined(HK_STAMP_avx512) || defined(HK_STAMP_avx2) ||                                          \
+    (defined(__aarch64__) && !defined(HK_STAMP_f64))
+#define HK_FMA(a, b, c) __builtin_fmaf((a), (b), (c))
+#else
+#define HK_FMA(a, b, c) ((a) * (b) + (c))
+#endif
+
+/* The first `count` of the lanes, 0 <= count <= HK_LANES; the other lanes load as 0 and are not
+   stored, and their memory is not touched. */
+#if defined(HK_STAMP_avx512)
+HK_INLINE __mmask16 hk__mask(int64_t count) { return (__mmask16)((1U << count) - 1); }
+HK_INLINE hk_vec hk_vload_part(const hk_real *p, int64_t count) {
+    return _mm512_maskz_loadu_ps(hk__mask(count), p);
+}
+HK_INLINE void hk_vstore_part(hk_real *p, hk_vec v, int64_t count) {
+    _mm512_mask_storeu_ps(p, hk__mask(count), v);
+}
+#elif defined(HK_STAMP_avx2)
+HK_INLINE __m256i hk__mask(int64_t count) {
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)count), lane);
+}
+HK_INLINE hk_vec hk_vload_part(const hk_real *p, int64_t count) {
+    return _mm256_maskload_ps(p, hk__mask(count));
+}
+HK_INLINE void hk_vstore_part(hk_real *p, hk_vec v, int64_t count) {
+    _mm256_maskstore_ps(p, hk__mask(count), v);
+}
+#else
+HK_INLINE hk_vec hk_vload_part(const hk_real *p, int64_t count) {
+    hk_vec v = {0};
+    for (int64_t i = 0; i < count; i++)
+        v[i] = p[i];
+    return v;
+}
+HK_INLINE void hk_vstore_part(hk_real *p, hk_vec v, int64_t count) {
+    for (int64_t i = 0; i < count; i++)
+        p[i] = v[i];
+}
+#endif
+
+/* The sum of the lanes, always in the same order: halves are folded onto each other. */
+HK_INLINE hk_real hk_vsum(hk_vec v) {
+    hk_real lane[HK_LANES];
+    hk_vstore(lane, v);
+    for (int half = HK_LANES / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; i++)
+            lane[i] += lane[i + half];
+    return lane[0];
+}
+
+/* Transposes a block of HK_LANES x HK_LANES: lane i of out[j] is src[i * ld + j].
+
+   Wide vectors are built from quarters of 4 elements: z[q] takes elements 4c .. 4c+3 of rows q, 4+q,
+   8+q, 12+q straight from memory, which costs no shuffle, and 4x4 transposes inside the quarters, 8
+   shuffles for 4 vectors, finish the work. Only one port shuffles, so this takes half the time of the
+   usual network. */
+#if defined(HK_STAMP_avx512)
+HK_INLINE hk_vec hk__quarters(const hk_real *p, int64_t ld) {
+    hk_vec v = _mm512_castps128_ps512(_mm_loadu_ps(p));
+    v = _mm512_mask_broadcast_f32x4(v, 0x00f0, _mm_loadu_ps(p + 4 * ld));
+    v = _mm512_mask_broadcast_f32x4(v, 0x0f00, _mm_loadu_ps(p + 8 * ld));
+    return _mm512_mask_broadcast_f32x4(v, 0xf000, _mm_loadu_ps(p + 12 * ld));
+}
+#define HK__SHUFFLE(name, x, y)                                                                    \
+    (hk_vec) _mm512_##name##_pd((__m512d)(hk_vec)(x), (__m512d)(hk_vec)(y))
+#define HK__UNPACK(half, x, y) _mm512_unpack##half##_ps(x, y)
+#elif defined(HK_STAMP_avx2)
+HK_INLINE hk_vec hk__quarters(const hk_real *p, int64_t ld) {
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), _mm_loadu_ps(p + 4 * ld),
+                                1);
+}
+#define HK__SHUFFLE(name, x, y)                                                                    \
+    (hk_vec) _mm256_##name##_pd((__m256d)(hk_vec)(x), (__m256d)(hk_vec)(y))
+#define HK__UNPACK(half, x, y) _mm256_unpack##half##_ps(x, y)
+#endif
+
+HK_INLINE void hk_vtranspose(const hk_real *src, int64_t ld, hk_vec out[HK_LANES]) {
+#if defined(HK__SHUFFLE)
+    HK_UNROLL
+    for (int c = 0; c < HK_LANES; c += 4) {
+        const hk_vec z0 = hk__quarters(src + c, ld), z1 = hk__quarters(src + c + ld, ld);
+        const hk_vec z2 = hk__quarters(src + c + 2 * ld, ld);
+        const hk_vec z3 = hk__quarters(src + c + 3 * ld, ld);
+        const hk_vec lo01 = HK__UNPACK(lo, z0, z1), hi01 = HK__UNPACK(hi, z0, z1);
+        const hk_vec lo23 = HK__UNPACK(lo, z2, z3), hi23 = HK__UNPACK(hi, z2, z3);
+        out[c] = HK__SHUFFLE(unpacklo, lo01, lo23);
+        out[c + 1] = HK__SHUFFLE(unpackhi, lo01, lo23);
+        out[c + 2] = HK__SHUFFLE(unpacklo, hi01, hi23);
+        out[c + 3] = HK__SHUFFLE(unpackhi, hi01, hi23);
+    }
+#else
+    for (int j = 0; j < HK_LANES; j++)
+        for (int i = 0; i < HK_LANES; i++)
+            out[j][i] = src[i * ld + j];
+#endif
+}
+
+#endif

@@ -1,0 +1,66 @@
+/* hk_context.h: the one owner of everything: errors, threads, memory of the current step, random seed.
+   SPDX-License-Identifier: MIT */
+#ifndef HK_CONTEXT_H
+#define HK_CONTEXT_H
+
+#include "hk_base.h"
+
+HK_BEGIN_DECLS
+
+/* There are no globals. A context is used by one thread at a time; two contexts never meet. */
+typedef struct hk_context hk_context;
+
+/* {0} means every default. */
+typedef struct hk_context_config {
+    hk_device device;  /* HK_CPU */
+    hk_dtype dtype;    /* type of parameters and batches: HK_F32, or HK_F64 for reference runs */
+    int threads;       /* 0: one for each core this process may use, at most 16 */
+    uint64_t seed;     /* of every random draw: same seed, same bits, on any number of threads */
+    const char *isa;   /* "base", "avx2" or "avx512"; NULL: $HILLOCK_ISA, else the best there is */
+    bool no_blas;      /* true: own kernels only. $HILLOCK_BLAS=off does the same */
+} hk_context_config;
+
+/* Never fails silently: returns NULL only when memory is exhausted. If what was asked for cannot be
+   had (CUDA in a build without it, an unknown instruction set), the context comes back in error:
+   hk_error says so, and everything done with it does nothing. config may be NULL. Owned by the
+   caller, who calls hk_context_destroy; that also destroys every tensor, module, optimizer, data set
+   and loader made with it. NULL is allowed. */
+HK_API hk_context *hk_context_create(const hk_context_config *config);
+HK_API void hk_context_destroy(hk_context *ctx);
+
+/* What runs. Strings live as long as the context. */
+typedef struct hk_context_info {
+    hk_device device;
+    hk_dtype dtype;
+    int threads;
+    uint64_t seed;
+    const char *isa;        /* "avx512" */
+    const char *blas;       /* "OpenBLAS 0.3.21 SkylakeX", or why there is none */
+    bool has_blas;
+    uint64_t step;          /* number of the current step, from 1 */
+    size_t step_bytes;      /* most memory a step has needed so far */
+} hk_context_info;
+HK_API hk_context_info hk_context_describe(const hk_context *ctx);
+
+/* Errors are sticky: the first one is kept until hk_error_clear, and every operation returns NULL (or
+   that status) and does nothing until then, so one check a step is enough. The message is one line:
+   "[matmul] inner sizes differ: x (64, 784) times 0.weight (512, 256)". */
+HK_API hk_status hk_error(const hk_context *ctx); /* HK_OK if none; HK_ERR_MEMORY if ctx is NULL */
+HK_API const char *hk_error_message(const hk_context *ctx); /* never NULL; "" if none */
+HK_API void hk_error_clear(hk_context *ctx);
+
+/* Sets the sticky error, unless one is set, and returns the status of the first; for user-defined
+   modules, operations and data sets. printf-like. `where` is a word such as "matmul". */
+#if defined(__GNUC__) || defined(__clang__)
+__attribute__((format(printf, 4, 5)))
+#endif
+HK_API hk_status hk_fail(hk_context *ctx, hk_status status, const char *where, const char *format,
+                         ...);
+
+/* Ends the step: every step-owned tensor is gone, its memory is kept for the next one. Call it after
+   each training step and after each batch of an evaluation, also after an error. Returns the sticky
+   status. */
+HK_API HK_WARN_UNUSED hk_status hk_step_end(hk_context *ctx);
+
+HK_END_DECLS
+#endif

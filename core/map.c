@@ -1,0 +1,234 @@
+/* map.c: the driver of element-by-element kernels: blocks, strides, broadcasting.
+   SPDX-License-Identifier: MIT */
+#include "map.h"
+
+#include <string.h>
+
+enum {
+    HK_MAP_TILE = 512,            /* elements that pass through the first-level cache at once */
+    HK_MAP_BLOCK = 8192,          /* elements that a thread takes at once, where all is contiguous */
+    HK_MAP_THREADED = 4 * HK_MAP_BLOCK /* below this one thread is faster than two */
+};
+
+/* Operands seen through one common shape whose axes were joined where all strides allow. */
+typedef struct job {
+    hk__map_fn *fn;
+    const double *param;
+    int rank, n;                       /* n operands, the output included as number 0 */
+    int64_t dim[HK_MAX_RANK];
+    int64_t stride[HK_MAP_MAX][HK_MAX_RANK];
+    char *data[HK_MAP_MAX];
+    size_t size[HK_MAP_MAX];           /* bytes of an element */
+    bool accumulate, f64;
+    int64_t rows, row, block, per_row; /* rows of `row` elements; blocks of one row, or of many rows */
+} job;
+
+/* Joins axis i + 1 into axis i where every operand walks through both as through one. */
+static void collapse(job *j) {
+    int out = 0;
+    for (int i = 0; i < j->rank; i++) {
+        if (j->dim[i] == 1) continue;
+        bool joins = out > 0;
+        for (int k = 0; joins && k < j->n; k++)
+            joins = j->stride[k][out - 1] == j->stride[k][i] * j->dim[i];
+        if (joins) out--;
+        j->dim[out] = joins ? j->dim[out] * j->dim[i] : j->dim[i];
+        for (int k = 0; k < j->n; k++) j->stride[k][out] = j->stride[k][i];
+        out++;
+    }
+    j->rank = out;
+}
+
+/* Copies n elements of one size between a strided place and the tile. */
+static void gather(void *tile, const char *from, int64_t stride, int64_t n, size_t size) {
+#define HK_GATHER(type)                                                                            \
+    do {                                                                                           \
+        type *to = tile;                                                                           \
+        const type *at = (const type *)(const void *)from;                                         \
+        if (stride == 0)                                                                           \
+            for (int64_t i = 0; i < n; i++) to[i] = *at;                                           \
+        else                                                                                       \
+            for (int64_t i = 0; i < n; i++) to[i] = at[i * stride];                                \
+    } while (0)
+    if (size == 4) HK_GATHER(uint32_t);
+    else if (size == 8) HK_GATHER(uint64_t);
+    else HK_GATHER(uint8_t);
+#undef HK_GATHER
+}
+
+static void scatter(char *to, int64_t stride, const void *tile, int64_t n, size_t size) {
+#define HK_SCATTER(type)                                                                           \
+    do {                                                                                           \
+        const type *from = tile;                                                                   \
+        type *at = (type *)(void *)to;                                                             \
+        for (int64_t i = 0; i < n; i++) at[i * stride] = from[i];                                  \
+    } while (0)
+    if (size == 4) HK_SCATTER(uint32_t);
+    else if (size == 8) HK_SCATTER(uint64_t);
+    else HK_SCATTER(uint8_t);
+#undef HK_SCATTER
+}
+
+static void add_into(char *to, int64_t stride, const void *tile, int64_t n, bool f64) {
+    if (f64) {
+        const double *from = tile;
+        double *at = (double *)(void *)to;
+        for (int64_t i = 0; i < n; i++) at[i * stride] += from[i];
+    } else {
+        const float *from = tile;
+        float *at = (float *)(void *)to;
+        if (stride == 1)
+            for (int64_t i = 0; i < n; i++) at[i] += from[i];
+        else
+            for (int64_t i = 0; i < n; i++) at[i * stride] += from[i];
+    }
+}
+
+/* Runs the kernel on n elements along the last axis, starting at `at` of each operand. */
+static void run_row(const job *j, char *const *at, int64_t n) {
+    _Alignas(HK_ALIGN) char tile[HK_MAP_MAX][HK_MAP_TILE * sizeof(double)];
+    const int last = j->rank - 1;
+    int64_t stride[HK_MAP_MAX];
+    bool direct = !j->accumulate;
+    for (int k = 0; k < j->n; k++) {
+        stride[k] = last < 0 ? 1 : j->stride[k][last];
+        if (stride[k] != 1) direct = false;
+    }
+    const int64_t step = direct ? n : HK_MAP_TILE;
+    for (int64_t first = 0; first < n; first += step) {
+        const int64_t m = n - first < step ? n - first : step;
+        void *p[HK_MAP_MAX];
+        for (int k = 0; k < j->n; k++) {
+            char *place = at[k] + first * stride[k] * (int64_t)j->size[k];
+            const bool through_tile = k == 0 ? j->accumulate || stride[0] != 1 : stride[k] != 1;
+            p[k] = through_tile ? (void *)tile[k] : (void *)place;
+            if (k > 0 && through_tile) gather(tile[k], place, stride[k], m, j->size[k]);
+        }
+        j->fn(m, p, j->param);
+        char *out = at[0] + first * stride[0] * (int64_t)j->size[0];
+        if (j->accumulate) add_into(out, stride[0], tile[0], m, j->f64);
+        else if (p[0] == (void *)tile[0]) scatter(out, stride[0], tile[0], m, j->size[0]);
+    }
+}
+
+/* Block b covers a stretch of one row if rows are long, else `block` whole rows. */
+static void run_block(void *arg, int64_t b, int worker) {
+    (void)worker;
+    const job *j = arg;
+    const int64_t first = j->per_row > 0 ? b / j->per_row : b * j->block;
+    const int64_t count = j->per_row > 0 ? 1 : j->rows - first < j->block ? j->rows - first : j->block;
+    const int64_t start = j->per_row > 0 ? b % j->per_row * HK_MAP_BLOCK : 0;
+    const int64_t n =
+        j->per_row > 0 && j->row - start > HK_MAP_BLOCK ? HK_MAP_BLOCK : j->row - start;
+    for (int64_t r = first; r < first + count; r++) {
+        char *at[HK_MAP_MAX];
+        for (int k = 0; k < j->n; k++) at[k] = j->data[k];
+        int64_t rest = r;
+        for (int axis = j->rank - 2; axis >= 0; axis--) {
+            const int64_t i = rest % j->dim[axis];
+            rest /= j->dim[axis];
+            for (int k = 0; k < j->n; k++) at[k] += i * j->stride[k][axis] * (int64_t)j->size[k];
+        }
+        if (j->rank > 0)
+            for (int k = 0; k < j->n; k++)
+                at[k] += start * j->stride[k][j->rank - 1] * (int64_t)j->size[k];
+        run_row(j, at, n);
+    }
+}
+
+void hk__map(hk_context *ctx, hk__map_fn *fn, const double *param, hk_tensor *out, int n,
+             hk_tensor *const *operands, bool accumulate) {
+    const int64_t count = hk_shape_count(out->shape);
+    if (count == 0 || ctx->status != HK_OK) return;
+    job j = {.fn = fn,
+             .param = param,
+             .n = n + 1,
+             .rank = out->shape.rank,
+             .accumulate = accumulate,
+             .f64 = out->dtype == HK_F64};
+    memcpy(j.dim, out->shape.dim, sizeof j.dim);
+    for (int k = 0; k <= n; k++) {
+        const hk_tensor *t = k == 0 ? out : operands[k - 1];
+        hk__broadcast_strides(t, out->shape, j.stride[k]);
+        j.data[k] = t->data;
+        j.size[k] = hk_dtype_size(t->dtype);
+    }
+    collapse(&j);
+    j.row = j.rank > 0 ? j.dim[j.rank - 1] : 1;
+    j.rows = count / j.row;
+    int64_t blocks;
+    if (count < HK_MAP_THREADED) { /* one block on the caller */
+        j.block = j.rows;
+        blocks = 1;
+    } else if (j.row >= HK_MAP_BLOCK) {
+        j.per_row = (j.row + HK_MAP_BLOCK - 1) / HK_MAP_BLOCK;
+        blocks = j.rows * j.per_row;
+    } else {
+        j.block = HK_MAP_BLOCK / j.row;
+        blocks = (j.rows + j.block - 1) / j.block;
+    }
+    hk__run(ctx, blocks, run_block, &j);
+}
+
+/* --- copies ------------------------------------------------------------------------------------------ */
+
+static void copy1(int64_t n, void *const *p, const double *param) {
+    (void)param;
+    memcpy(p[0], p[1], (size_t)n);
+}
+static void copy4(int64_t n, void *const *p, const double *param) {
+    (void)param;
+    memcpy(p[0], p[1], (size_t)n * 4);
+}
+static void copy8(int64_t n, void *const *p, const double *param) {
+    (void)param;
+    memcpy(p[0], p[1], (size_t)n * 8);
+}
+
+void hk__copy(hk_context *ctx, hk_tensor *dst, hk_tensor *src, bool accumulate) {
+    const size_t size = hk_dtype_size(dst->dtype);
+    hk__map(ctx, size == 1 ? copy1 : size == 4 ? copy4 : copy8, NULL, dst, 1, &src, accumulate);
+}
+
+#define HK_TYPES(X) X(HK_F32, float) X(HK_F64, double) X(HK_U8, uint8_t) X(HK_I32, int32_t)
+#define HK_CONVERT(to_id, to, from_id, from)                                                       \
+    static void from_id##_to_##to_id(int64_t n, void *const *p, const double *param) {             \
+        (void)param;                                                                               \
+        to *y = p[0];                                                                              \
+        const from *x = p[1];                                                                      \
+        for (int64_t i = 0; i < n; i++) y[i] = (to)x[i];                                           \
+    }
+#define HK_TO_F32(from_id, from) HK_CONVERT(HK_F32, float, from_id, from)
+#define HK_TO_F64(from_id, from) HK_CONVERT(HK_F64, double, from_id, from)
+HK_TYPES(HK_TO_F32)
+HK_TYPES(HK_TO_F64)
+
+/* A float outside the integer's range would be undefined in C: it becomes the nearest end, NaN 0. */
+#define HK_TO_INTEGER(to_id, to, low, high, from_id, from)                                         \
+    static void from_id##_to_##to_id(int64_t n, void *const *p, const double *param) {             \
+        (void)param;                                                                               \
+        to *y = p[0];                                                                              \
+        const from *x = p[1];                                                                      \
+        for (int64_t i = 0; i < n; i++) {                                                          \
+            const double v = (double)x[i];                                                         \
+            y[i] = v >= (high) ? (to)(high) : v > (low) ? (to)v : v <= (low) ? (to)(low) : (to)0;  \
+        }                                                                                          \
+    }
+#define HK_TO_U8(from_id, from) HK_TO_INTEGER(HK_U8, uint8_t, 0, 255, from_id, from)
+#define HK_TO_I32(from_id, from)                                                                   \
+    HK_TO_INTEGER(HK_I32, int32_t, -2147483648.0, 2147483647.0, from_id, from)
+HK_TYPES(HK_TO_U8)
+HK_TYPES(HK_TO_I32)
+
+#define HK_ROW(to) {HK_F32_to_##to, HK_F64_to_##to, HK_U8_to_##to, HK_I32_to_##to}
+static hk__map_fn *const converters[4][4] = {HK_ROW(HK_F32), HK_ROW(HK_F64), HK_ROW(HK_U8),
+                                             HK_ROW(HK_I32)};
+
+void hk__convert(hk_context *ctx, hk_tensor *dst, hk_tensor *src) {
+    hk__map(ctx, converters[dst->dtype][src->dtype], NULL, dst, 1, &src, false);
+}
+
+void hk__fill(hk_context *ctx, hk_tensor *dst, double value) {
+    hk_tensor scalar = {.ctx = ctx, .data = &value, .dtype = HK_F64};
+    hk__convert(ctx, dst, &scalar);
+}

@@ -1,0 +1,31 @@
+/* map.h: element-by-element kernels over strided, broadcast operands.
+   SPDX-License-Identifier: MIT
+
+   A kernel sees n contiguous elements of each operand and nothing else: p[0] is the output. The driver
+   deals blocks over threads and brings operands that are not contiguous (broadcast, transposed, sliced),
+   or an output that is to be added to, through a small buffer in the first-level cache. So there is one
+   loop for each formula, and a result never depends on layout, length or position. */
+#ifndef HK_MAP_H
+#define HK_MAP_H
+
+#include "tensor.h"
+
+HK_BEGIN_DECLS
+
+enum { HK_MAP_MAX = 8 };
+
+typedef void hk__map_fn(int64_t n, void *const *p, const double *param);
+
+/* out = fn(operands), or out += fn(operands) if accumulate (f32 and f64 only). n operands beside the
+   output, each broadcasting to out's shape. param is handed to fn. */
+void hk__map(hk_context *ctx, hk__map_fn *fn, const double *param, hk_tensor *out, int n,
+             hk_tensor *const *operands, bool accumulate);
+
+/* dst = src (+= if accumulate) with src broadcast to dst's shape; any strides, equal dtypes. */
+void hk__copy(hk_context *ctx, hk_tensor *dst, hk_tensor *src, bool accumulate);
+/* dst = (its type) src. */
+void hk__convert(hk_context *ctx, hk_tensor *dst, hk_tensor *src);
+void hk__fill(hk_context *ctx, hk_tensor *dst, double value);
+
+HK_END_DECLS
+#endif

@@ -1,0 +1,252 @@
+/* pool.c: the threads of one context: a static deal of blocks, spinning first and sleeping later.
+   SPDX-License-Identifier: MIT */
+#ifndef _POSIX_C_SOURCE
+#define _POSIX_C_SOURCE 200809L /* pthread_sigmask under -std=c11 */
+#endif
+
+#include "pool.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#if defined(__x86_64__) || defined(__SSE2__)
+#include <xmmintrin.h>
+#endif
+
+enum {
+    LINE = 64, /* bytes of a cache line: what one side writes is kept off the other side's line */
+    /* About 50 us. Inside a training step the next region follows within a few microseconds, and
+       waking a sleeper costs 5 to 50; between steps or in a waiting host nothing should burn. */
+    SPINS = 1200
+};
+
+typedef struct worker {
+    hk__pool *pool;
+    pthread_t thread;
+    int index;
+} worker;
+
+struct hk__pool {
+    /* Written by the caller. `region` counts regions; a new value is what workers wait for. */
+    _Alignas(LINE) atomic_uint_fast64_t region;
+    hk__task *task; /* NULL asks the workers to end */
+    void *arg;
+    int64_t blocks;
+    /* Written by the workers: how many have not finished the region. */
+    _Alignas(LINE) atomic_int pending;
+    /* Sleeping. A sleeper raises its flag, then looks at what it waits for once more; a waker changes
+       that, then looks at the flag. Both in sequential order, so one of them sees the other. */
+    _Alignas(LINE) atomic_int workers_asleep;
+    atomic_int caller_asleep;
+    pthread_mutex_t mutex;
+    pthread_cond_t start, finish;
+    /* Touched by the caller alone. */
+    int threads;
+    int started; /* workers whose thread exists */
+    worker *workers;
+};
+
+/* Who this thread is while it runs a task; a region started from inside a task runs inline. */
+static _Thread_local struct {
+    const hk__pool *pool; /* NULL outside of tasks */
+    int index;
+} self;
+
+/* The mode that flushes denormals: they would slow Adam's moments by a factor. */
+#if defined(__x86_64__) || defined(__SSE2__)
+typedef unsigned int fp_mode;
+static fp_mode fp_get(void) {
+    return _mm_getcsr();
+}
+static void fp_set(fp_mode mode) {
+    _mm_setcsr(mode);
+}
+static const fp_mode fp_flush = 0x8040; /* FTZ and DAZ */
+static void relax(void) {
+    _mm_pause();
+}
+#elif defined(__aarch64__)
+typedef uint64_t fp_mode;
+static fp_mode fp_get(void) {
+    fp_mode mode;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(mode));
+    return mode;
+}
+static void fp_set(fp_mode mode) {
+    __asm__ volatile("msr fpcr, %0" : : "r"(mode));
+}
+static const fp_mode fp_flush = (fp_mode)1 << 24; /* FZ: inputs and outputs */
+static void relax(void) {
+    __asm__ volatile("isb" : : : "memory");
+}
+#else
+typedef unsigned int fp_mode;
+static fp_mode fp_get(void) {
+    return 0;
+}
+static void fp_set(fp_mode mode) {
+    (void)mode;
+}
+static const fp_mode fp_flush = 0;
+static void relax(void) {}
+#endif
+
+static void run_share(const hk__pool *pool, int64_t blocks, hk__task *task, void *arg, int w) {
+    const int64_t begin = w * blocks / pool->threads;
+    const int64_t end = (w + 1) * blocks / pool->threads;
+    for (int64_t b = begin; b < end; b++)
+        task(arg, b, w);
+}
+
+/* Returns once the region counter has moved on from `seen`. */
+static void wait_for_region(hk__pool *pool, uint_fast64_t seen) {
+    for (int i = 0; i < SPINS; i++) {
+        if (atomic_load_explicit(&pool->region, memory_order_acquire) != seen)
+            return;
+        relax();
+    }
+    pthread_mutex_lock(&pool->mutex);
+    atomic_fetch_add(&pool->workers_asleep, 1);
+    while (atomic_load(&pool->region) == seen)
+        pthread_cond_wait(&pool->start, &pool->mutex);
+    atomic_fetch_sub(&pool->workers_asleep, 1);
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+static void start_region(hk__pool *pool, int64_t blocks, hk__task *task, void *arg) {
+    pool->blocks = blocks;
+    pool->task = task;
+    pool->arg = arg;
+    atomic_store_explicit(&pool->pending, pool->started, memory_order_relaxed);
+    atomic_fetch_add(&pool->region, 1);
+    if (atomic_load(&pool->workers_asleep) == 0)
+        return;
+    pthread_mutex_lock(&pool->mutex);
+    pthread_cond_broadcast(&pool->start);
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+static void wait_for_workers(hk__pool *pool) {
+    for (int i = 0; i < SPINS; i++) {
+        if (atomic_load_explicit(&pool->pending, memory_order_acquire) == 0)
+            return;
+        relax();
+    }
+    pthread_mutex_lock(&pool->mutex);
+    atomic_store(&pool->caller_asleep, 1);
+    while (atomic_load(&pool->pending) != 0)
+        pthread_cond_wait(&pool->finish, &pool->mutex);
+    atomic_store(&pool->caller_asleep, 0);
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+static void finish_share(hk__pool *pool) {
+    if (atomic_fetch_sub(&pool->pending, 1) != 1)
+        return;
+    if (atomic_load(&pool->caller_asleep) == 0)
+        return;
+    pthread_mutex_lock(&pool->mutex);
+    pthread_cond_signal(&pool->finish);
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+static void *worker_main(void *arg) {
+    const worker *me = arg;
+    hk__pool *pool = me->pool;
+    self.pool = pool;
+    self.index = me->index;
+    fp_set(fp_get() | fp_flush);
+    for (uint_fast64_t seen = 0;; seen++) {
+        wait_for_region(pool, seen);
+        if (!pool->task)
+            return NULL;
+        run_share(pool, pool->blocks, pool->task, pool->arg, me->index);
+        finish_share(pool);
+    }
+}
+
+/* Signals stay with the host's threads: a handler must not run on a worker's stack. */
+static bool start_worker(hk__pool *pool, int index) {
+    worker *me = &pool->workers[index];
+    *me = (worker){.pool = pool, .index = index};
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    const int error = pthread_create(&me->thread, NULL, worker_main, me);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error == 0;
+}
+
+hk__pool *hk__pool_create(int threads) {
+    if (threads < 1)
+        return NULL;
+    hk__pool *pool = aligned_alloc(LINE, sizeof *pool); /* sizeof is a multiple of the alignment */
+    worker *workers = calloc((size_t)threads, sizeof *workers);
+    if (!pool || !workers) {
+        free(pool);
+        free(workers);
+        return NULL;
+    }
+    *pool = (hk__pool){.threads = threads, .workers = workers};
+    pthread_mutex_init(&pool->mutex, NULL);
+    pthread_cond_init(&pool->start, NULL);
+    pthread_cond_init(&pool->finish, NULL);
+    while (pool->started < threads - 1 && start_worker(pool, pool->started + 1))
+        pool->started++;
+    if (pool->started == threads - 1)
+        return pool;
+    hk__pool_destroy(pool);
+    return NULL;
+}
+
+void hk__pool_destroy(hk__pool *pool) {
+    if (!pool)
+        return;
+    if (pool->started > 0)
+        start_region(pool, 0, NULL, NULL);
+    for (int w = 1; w <= pool->started; w++)
+        pthread_join(pool->workers[w].thread, NULL);
+    pthread_cond_destroy(&pool->finish);
+    pthread_cond_destroy(&pool->start);
+    pthread_mutex_destroy(&pool->mutex);
+    free(pool->workers);
+    free(pool);
+}
+
+int hk__pool_threads(const hk__pool *pool) {
+    return pool->threads;
+}
+
+uint64_t hk__pool_parallel_regions(const hk__pool *pool) {
+    return atomic_load_explicit(&pool->region, memory_order_relaxed);
+}
+
+void hk__parallel(hk__pool *pool, int64_t blocks, hk__task *task, void *arg) {
+    if (blocks <= 0)
+        return;
+    if (self.pool) { /* inside a task: its worker keeps its number, and with it its scratch */
+        const int w = self.pool == pool ? self.index : 0;
+        for (int64_t b = 0; b < blocks; b++)
+            task(arg, b, w);
+        return;
+    }
+    const fp_mode mode = fp_get();
+    const bool change = (mode & fp_flush) != fp_flush;
+    if (change)
+        fp_set(mode | fp_flush);
+    self.pool = pool;
+    self.index = 0;
+    if (blocks == 1 || pool->threads == 1) {
+        for (int64_t b = 0; b < blocks; b++)
+            task(arg, b, 0);
+    } else {
+        start_region(pool, blocks, task, arg);
+        run_share(pool, blocks, task, arg, 0);
+        wait_for_workers(pool);
+    }
+    self.pool = NULL;
+    if (change)
+        fp_set(mode);
+}

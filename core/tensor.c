@@ -1,0 +1,339 @@
+/* tensor.c: tensors, who owns them, and what may be asked of them.
+   SPDX-License-Identifier: MIT */
+#include "tensor.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "map.h"
+
+/* --- shapes ------------------------------------------------------------------------------------ */
+
+int64_t hk_shape_count(hk_shape shape) {
+    if (shape.rank < 0 || shape.rank > HK_MAX_RANK) return -1;
+    int64_t count = 1;
+    bool empty = false;
+    for (int i = 0; i < shape.rank; i++) {
+        if (shape.dim[i] < 0) return -1;
+        if (shape.dim[i] == 0) empty = true;
+        else if (count > INT64_MAX / 16 / shape.dim[i]) return -1; /* 16: bytes fit as well */
+        else count *= shape.dim[i];
+    }
+    return empty ? 0 : count;
+}
+
+bool hk_shape_equal(hk_shape a, hk_shape b) {
+    if (a.rank != b.rank) return false;
+    for (int i = 0; i < a.rank; i++)
+        if (a.dim[i] != b.dim[i]) return false;
+    return true;
+}
+
+const char *hk_shape_text(hk_shape shape, char *buffer, size_t size) {
+    size_t used = 0;
+    if (size == 0) return buffer;
+    buffer[0] = 0;
+    for (int i = 0; i <= shape.rank && used < size; i++) {
+        const char *before = i == 0 ? "(" : i < shape.rank ? ", " : "";
+        const int n = i < shape.rank
+                          ? snprintf(buffer + used, size - used, "%s%lld", before, (long long)shape.dim[i])
+                          : snprintf(buffer + used, size - used, "%s)", shape.rank == 0 ? "(" : "");
+        used += n > 0 ? (size_t)n : 0;
+    }
+    return buffer;
+}
+
+void hk__contiguous_strides(hk_shape shape, int64_t *stride) {
+    int64_t step = 1;
+    for (int i = shape.rank - 1; i >= 0; i--) {
+        stride[i] = step;
+        step *= shape.dim[i];
+    }
+}
+
+bool hk__is_contiguous(const hk_tensor *t) {
+    int64_t step = 1;
+    for (int i = t->shape.rank - 1; i >= 0; i--) {
+        if (t->shape.dim[i] != 1 && t->stride[i] != step) return false;
+        step *= t->shape.dim[i];
+    }
+    return true;
+}
+
+bool hk__broadcast(hk_shape a, hk_shape b, hk_shape *out) {
+    hk_shape s = {.rank = a.rank > b.rank ? a.rank : b.rank};
+    for (int i = 0; i < s.rank; i++) {
+        const int ia = a.rank - s.rank + i, ib = b.rank - s.rank + i;
+        const int64_t da = ia >= 0 ? a.dim[ia] : 1, db = ib >= 0 ? b.dim[ib] : 1;
+        if (da != db && da != 1 && db != 1) return false;
+        s.dim[i] = da == 1 ? db : da;
+    }
+    *out = s;
+    return true;
+}
+
+void hk__broadcast_strides(const hk_tensor *t, hk_shape shape, int64_t *stride) {
+    for (int i = 0; i < shape.rank; i++) {
+        const int own = t->shape.rank - shape.rank + i;
+        stride[i] = own < 0 || t->shape.dim[own] == 1 ? 0 : t->stride[own];
+    }
+}
+
+int hk__axis(hk_context *ctx, const char *where, int axis, int rank) {
+    const int from_front = axis < 0 ? axis + rank : axis;
+    if (from_front >= 0 && from_front < rank) return from_front;
+    hk_fail(ctx, HK_ERR_ARGUMENT, where, "axis %d does not exist in a tensor of rank %d", axis, rank);
+    return -1;
+}
+
+const char *hk__tensor_text(const hk_tensor *t, char *buffer, size_t size) {
+    char shape[96];
+    hk_shape_text(t->shape, shape, sizeof shape);
+    snprintf(buffer, size, "%s%s%s", t->name ? t->name : "", t->name ? " " : "", shape);
+    return buffer;
+}
+
+/* --- making --------------------------------------------------------------------------------------- */
+
+hk_status hk__check(hk_context *ctx, const hk_tensor *t, const char *where) {
+    if (ctx->status != HK_OK) return ctx->status;
+    if (t->ctx != ctx)
+        return hk_fail(ctx, HK_ERR_DEVICE, where,
+                       "a tensor of another context; copy it with hk_tensor_copy");
+    if (t->step == 0 || t->step == ctx->step) return HK_OK;
+    return hk_fail(ctx, HK_ERR_STALE, where,
+                   "%s belongs to step %llu, which ended %llu step(s) ago; copy what must outlive a "
+                   "step with hk_tensor_keep",
+                   t->name ? t->name : "a tensor", (unsigned long long)t->step,
+                   (unsigned long long)(ctx->step - t->step));
+}
+
+static bool legal(hk_context *ctx, const char *where, hk_dtype dtype, hk_shape shape) {
+    if (!ctx || ctx->status != HK_OK) return false;
+    if (hk_dtype_size(dtype) == 0) {
+        hk_fail(ctx, HK_ERR_DTYPE, where, "%d is no element type", (int)dtype);
+        return false;
+    }
+    if (shape.rank < 0 || shape.rank > HK_MAX_RANK) {
+        hk_fail(ctx, HK_ERR_SHAPE, where, "rank %d; ranks are from 0 to %d", shape.rank, HK_MAX_RANK);
+        return false;
+    }
+    if (hk_shape_count(shape) < 0) {
+        char text[160];
+        hk_fail(ctx, HK_ERR_SHAPE, where, "no tensor can have shape %s",
+                hk_shape_text(shape, text, sizeof text));
+        return false;
+    }
+    return true;
+}
+
+static hk_tensor *out_of_memory(hk_context *ctx, const char *where, hk_dtype dtype, hk_shape shape) {
+    char text[160];
+    hk_fail(ctx, HK_ERR_MEMORY, where, "no memory for a tensor %s of %s",
+            hk_shape_text(shape, text, sizeof text), hk_dtype_name(dtype));
+    return NULL;
+}
+
+static size_t bytes_of(hk_dtype dtype, hk_shape shape) {
+    return (size_t)hk_shape_count(shape) * hk_dtype_size(dtype);
+}
+
+hk_tensor *hk__header(hk_context *ctx, hk_dtype dtype, hk_shape shape) {
+    if (!legal(ctx, "tensor", dtype, shape)) return NULL;
+    hk_tensor *t = hk__arena_alloc(&ctx->headers[ctx->step % HK_HEADER_RING], sizeof *t);
+    if (!t) return out_of_memory(ctx, "tensor", dtype, shape);
+    *t = (hk_tensor){.ctx = ctx, .dtype = dtype, .shape = shape, .step = ctx->step};
+    hk__contiguous_strides(shape, t->stride);
+    return t;
+}
+
+hk_tensor *hk__empty(hk_context *ctx, hk_dtype dtype, hk_shape shape) {
+    hk_tensor *t = hk__header(ctx, dtype, shape);
+    if (!t) return NULL;
+    t->data = hk__arena_alloc(&ctx->memory, bytes_of(dtype, shape));
+    return t->data ? t : out_of_memory(ctx, "tensor", dtype, shape);
+}
+
+hk_tensor *hk__view(hk_tensor *t) {
+    hk_tensor *v = hk__header(t->ctx, t->dtype, t->shape);
+    if (!v) return NULL;
+    v->data = t->data;
+    memcpy(v->stride, t->stride, sizeof v->stride);
+    v->name = t->name;
+    return v;
+}
+
+hk_tensor *hk__kept_header(hk_context *ctx, hk_dtype dtype, hk_shape shape, const char *name) {
+    if (!legal(ctx, "tensor", dtype, shape)) return NULL;
+    hk_tensor *t = calloc(1, sizeof *t);
+    char *copy = name ? strdup(name) : NULL;
+    if (!t || (name && !copy)) {
+        free(t);
+        free(copy);
+        return out_of_memory(ctx, "tensor", dtype, shape);
+    }
+    *t = (hk_tensor){.ctx = ctx, .dtype = dtype, .shape = shape, .name = copy, .own_name = copy};
+    hk__contiguous_strides(shape, t->stride);
+    return t;
+}
+
+void hk__kept_free(hk_tensor *t) {
+    if (!t) return;
+    hk__free(t->storage);
+    free(t->own_name);
+    free(t);
+}
+
+hk_tensor *hk_tensor_new(hk_context *ctx, hk_dtype dtype, hk_shape shape) {
+    hk_tensor *t = hk__kept_header(ctx, dtype, shape, NULL);
+    if (!t) return NULL;
+    t->storage = t->data = hk__alloc(bytes_of(dtype, shape), true);
+    if (!t->data) {
+        hk__kept_free(t);
+        return out_of_memory(ctx, "tensor_new", dtype, shape);
+    }
+    t->next = ctx->kept;
+    if (ctx->kept) ctx->kept->previous = t;
+    ctx->kept = t;
+    return t;
+}
+
+hk_tensor *hk_tensor_from(hk_context *ctx, hk_dtype dtype, hk_shape shape, const void *data) {
+    hk_tensor *t = hk_tensor_new(ctx, dtype, shape);
+    if (t && data) memcpy(t->data, data, bytes_of(dtype, shape));
+    return t;
+}
+
+hk_tensor *hk_tensor_keep(hk_tensor *t) {
+    if (!t || hk__check(t->ctx, t, "tensor_keep") != HK_OK) return NULL;
+    hk_tensor *kept = hk_tensor_new(t->ctx, t->dtype, t->shape);
+    if (kept) hk__copy(t->ctx, kept, t, false);
+    return kept;
+}
+
+void hk_tensor_destroy(hk_tensor *t) {
+    if (!t || t->step != 0) return;
+    if (!t->previous && t->ctx->kept != t) return; /* a parameter or a gradient: its owner frees it */
+    if (t->previous) t->previous->next = t->next;
+    else t->ctx->kept = t->next;
+    if (t->next) t->next->previous = t->previous;
+    hk__kept_free(t->grad);
+    hk__kept_free(t);
+}
+
+hk_tensor *hk_full(hk_context *ctx, hk_dtype dtype, hk_shape shape, double value) {
+    hk_tensor *t = hk__empty(ctx, dtype, shape);
+    if (t) hk__fill(ctx, t, value);
+    return t;
+}
+
+hk_tensor *hk_constant(hk_context *ctx, hk_dtype dtype, hk_shape shape, const void *data) {
+    hk_tensor *t = hk__empty(ctx, dtype, shape);
+    if (t) memcpy(t->data, data, bytes_of(dtype, shape));
+    return t;
+}
+
+/* --- facts ----------------------------------------------------------------------------------------- */
+
+hk_context *hk_tensor_context(const hk_tensor *t) { return t ? t->ctx : NULL; }
+hk_dtype hk_tensor_dtype(const hk_tensor *t) { return t ? t->dtype : HK_F32; }
+hk_shape hk_tensor_shape(const hk_tensor *t) { return t ? t->shape : HK_SCALAR; }
+int hk_tensor_rank(const hk_tensor *t) { return t ? t->shape.rank : 0; }
+int64_t hk_tensor_count(const hk_tensor *t) { return t ? hk_shape_count(t->shape) : 0; }
+bool hk_tensor_is_contiguous(const hk_tensor *t) { return t && hk__is_contiguous(t); }
+const char *hk_tensor_name(const hk_tensor *t) { return t && t->name ? t->name : ""; }
+
+int64_t hk_tensor_dim(const hk_tensor *t, int axis) {
+    if (!t) return 0;
+    const int i = hk__axis(t->ctx, "tensor_dim", axis, t->shape.rank);
+    return i < 0 ? 0 : t->shape.dim[i];
+}
+
+hk_tensor *hk_tensor_set_name(hk_tensor *t, const char *name) {
+    if (!t) return NULL;
+    if (t->step != 0) {
+        t->name = name;
+        return t;
+    }
+    char *copy = name ? strdup(name) : NULL;
+    if (name && !copy) {
+        hk_fail(t->ctx, HK_ERR_MEMORY, "tensor_set_name", "no memory for the name");
+        return NULL;
+    }
+    free(t->own_name);
+    t->name = t->own_name = copy;
+    return t;
+}
+
+/* --- elements ---------------------------------------------------------------------------------------- */
+
+void *hk_tensor_data(hk_tensor *t) {
+    if (!t || hk__check(t->ctx, t, "tensor_data") != HK_OK) return NULL;
+    if (hk__is_contiguous(t)) return t->data;
+    hk_fail(t->ctx, HK_ERR_SHAPE, "tensor_data",
+            "the tensor is a view with gaps or in another order; use hk_contiguous first");
+    return NULL;
+}
+
+static hk_status check_size(const hk_tensor *t, size_t size, const char *where) {
+    const size_t need = bytes_of(t->dtype, t->shape);
+    if (size >= need) return HK_OK;
+    char text[160];
+    return hk_fail(t->ctx, HK_ERR_ARGUMENT, where, "%s needs %zu bytes, not %zu",
+                   hk__tensor_text(t, text, sizeof text), need, size);
+}
+
+hk_status hk_tensor_read(hk_tensor *t, void *out, size_t size) {
+    if (!t) return HK_ERR_ARGUMENT;
+    HK_TRY(hk__check(t->ctx, t, "tensor_read"));
+    HK_TRY(check_size(t, size, "tensor_read"));
+    hk_tensor target = {.ctx = t->ctx, .data = out, .dtype = t->dtype, .shape = t->shape};
+    hk__contiguous_strides(target.shape, target.stride);
+    hk__copy(t->ctx, &target, t, false);
+    return t->ctx->status;
+}
+
+hk_status hk_tensor_write(hk_tensor *t, const void *data, size_t size) {
+    if (!t) return HK_ERR_ARGUMENT;
+    HK_TRY(hk__check(t->ctx, t, "tensor_write"));
+    HK_TRY(check_size(t, size, "tensor_write"));
+    if (t->step != 0 || !hk__is_contiguous(t))
+        return hk_fail(t->ctx, HK_ERR_ARGUMENT, "tensor_write", "only kept tensors can be written");
+    memcpy(t->data, data, bytes_of(t->dtype, t->shape));
+    return HK_OK;
+}
+
+double hk_tensor_item(hk_tensor *t) {
+    const double none = (double)__builtin_nanf("");
+    if (!t || hk__check(t->ctx, t, "tensor_item") != HK_OK) return none;
+    if (hk_shape_count(t->shape) != 1) {
+        char text[160];
+        hk_fail(t->ctx, HK_ERR_SHAPE, "tensor_item", "%s has not one element",
+                hk__tensor_text(t, text, sizeof text));
+        return none;
+    }
+    switch (t->dtype) {
+    case HK_F32: return (double)*(const float *)t->data;
+    case HK_F64: return *(const double *)t->data;
+    case HK_U8: return (double)*(const uint8_t *)t->data;
+    case HK_I32: return (double)*(const int32_t *)t->data;
+    }
+    return none;
+}
+
+hk_status hk_tensor_copy(hk_tensor *dst, hk_tensor *src) {
+    if (!dst || !src) return HK_ERR_ARGUMENT;
+    HK_TRY(hk__check(dst->ctx, dst, "tensor_copy"));
+    if (hk__check(src->ctx, src, "tensor_copy") != HK_OK)
+        return hk_fail(dst->ctx, src->ctx->status, "tensor_copy", "the source: %s", src->ctx->message);
+    char a[160], b[160];
+    if (dst->step != 0)
+        return hk_fail(dst->ctx, HK_ERR_ARGUMENT, "tensor_copy", "the target is no kept tensor");
+    if (!hk_shape_equal(dst->shape, src->shape))
+        return hk_fail(dst->ctx, HK_ERR_SHAPE, "tensor_copy", "shapes differ: %s from %s",
+                       hk__tensor_text(dst, a, sizeof a), hk__tensor_text(src, b, sizeof b));
+    if (dst->dtype == src->dtype) hk__copy(dst->ctx, dst, src, false);
+    else hk__convert(dst->ctx, dst, src);
+    return dst->ctx->status;
+}

@@ -1,0 +1,132 @@
+/* hk_layers.h: modules: layers with named parameters, described first and built once.
+   SPDX-License-Identifier: MIT
+
+   hk_linear, hk_activation, hk_sequential and their like only describe. hk_module_build runs every
+   module's shape rule, allocates all parameters of the tree in one buffer and their gradients in another,
+   and draws the initial values; after it, no parameter ever moves. Whoever needs parameters first
+   (hk_module_parameters, hk_forward) builds on demand.
+
+   A module belongs to its context until a parent takes it, then to the parent. Constructors return NULL
+   with a sticky error for bad arguments, and every function passes a NULL module through. */
+#ifndef HK_LAYERS_H
+#define HK_LAYERS_H
+
+#include "hk_activations.h"
+#include "hk_autograd.h"
+
+HK_BEGIN_DECLS
+
+typedef struct hk_module hk_module;
+
+/* --- layers ----------------------------------------------------------------------------------------- */
+
+/* y: (..., out) = x: (..., in) · weight: (out, in)ᵀ + bias: (out). */
+HK_API hk_module *hk_linear(hk_context *ctx, int64_t in, int64_t out);
+HK_API hk_module *hk_linear_no_bias(hk_context *ctx, int64_t in, int64_t out);
+/* (n, ...) -> (n, everything else). */
+HK_API hk_module *hk_flatten(hk_context *ctx);
+/* Active in training mode alone; p in [0, 1). */
+HK_API hk_module *hk_dropout(hk_context *ctx, double p);
+HK_API hk_module *hk_alpha_dropout(hk_context *ctx, double p);
+/* Any activation by specification (hk_activations.h), "relu" or "prelu:per=channel". Learnable parameters
+   are parameters of the module: "1.alpha". */
+HK_API hk_module *hk_activation(hk_context *ctx, const char *spec);
+/* Runs its members in order. A NULL member is an error, not the end of the list. */
+HK_API hk_module *hk_sequential_n(hk_context *ctx, int n, hk_module *const *members);
+#ifndef __cplusplus
+#define hk_sequential(ctx, ...)                                                                    \
+    hk_sequential_n(ctx, (int)(sizeof((hk_module *[]){__VA_ARGS__}) / sizeof(hk_module *)),        \
+                    (hk_module *[]){__VA_ARGS__})
+#endif
+
+/* --- using a module ----------------------------------------------------------------------------------- */
+
+/* input: the shape of a batch; sizes that are not known yet are -1, as the batch itself. Must be called
+   before parameters exist, or not at all. `init` names an initialiser (below); NULL is "auto". */
+HK_API HK_WARN_UNUSED hk_status hk_module_build(hk_module *m, hk_shape input, const char *init);
+
+/* y = m(x), step-owned. */
+HK_API hk_tensor *hk_forward(hk_module *m, hk_tensor *x);
+
+/* Training mode (the start) or evaluation mode, for the whole tree; returns what it was. */
+HK_API bool hk_module_train(hk_module *m, bool training);
+HK_API bool hk_module_is_training(const hk_module *m);
+
+/* An array of tensors, owned by whoever made it. */
+typedef struct hk_parameters {
+    int count;
+    hk_tensor *const *items;
+} hk_parameters;
+/* Every parameter of the tree, once, in order, named by path: "0.weight", "0.bias", "1.alpha". Owned by m. */
+HK_API hk_parameters hk_module_parameters(hk_module *m);
+/* The same, of activations' own parameters alone (kind = HK_OF_ACTIVATIONS), or of all others. */
+enum { HK_OF_WEIGHTS = 1, HK_OF_ACTIVATIONS = 2 };
+HK_API hk_parameters hk_module_parameters_of(hk_module *m, int kind);
+HK_API hk_tensor *hk_module_find(hk_module *m, const char *name); /* NULL and an error if there is none */
+
+/* A table: layer, output shape, parameters, bytes, with totals; at most 80 columns. Writes at most size
+   bytes with the final 0 and returns the length that the whole text has. Builds m for `input`. */
+HK_API size_t hk_module_summary(hk_module *m, hk_shape input, char *text, size_t size);
+
+HK_API const char *hk_module_name(const hk_module *m); /* path in the tree, "" for the root */
+HK_API const char *hk_module_kind(const hk_module *m); /* class name, "linear" */
+HK_API int hk_module_child_count(const hk_module *m);
+HK_API hk_module *hk_module_child_at(const hk_module *m, int i);
+HK_API hk_context *hk_module_context(const hk_module *m);
+
+/* Destroys a module that no parent has taken, its children, parameters and gradients. */
+HK_API void hk_module_destroy(hk_module *m);
+
+/* --- initialisers --------------------------------------------------------------------------------------
+
+   "auto"     normal, deviation gain/sqrt(fan_in), with the forward gain of the activation that follows
+              (hk_activation_gain), 1 after the last; biases 0. The default.
+   "torch"    PyTorch's default: weight and bias uniform on ±1/sqrt(fan_in).
+   "kaiming"  normal, deviation sqrt(2/fan_in); biases 0 (He et al. 2015).
+   "xavier"   uniform on ±sqrt(6/(fan_in + fan_out)); biases 0 (Glorot and Bengio 2010).
+   "lecun"    normal, deviation 1/sqrt(fan_in); biases 0 (LeCun et al. 1998).
+   "orthogonal" rows or columns orthonormal, times the gain of "auto"; biases 0 (Saxe et al. 2013). */
+HK_API int hk_init_count(void);
+HK_API const char *hk_init_name(int i); /* NULL outside */
+
+/* --- one's own module ------------------------------------------------------------------------------------ */
+
+typedef struct hk_module_class {
+    const char *name;  /* "linear": for summaries and names of random streams */
+    size_t state_size; /* bytes of state, one copy for each module */
+    /* Declares parameters and adopts children (for these, call hk_module_shape), and sets *out from `in`;
+       unknown sizes are -1. Called once. */
+    hk_status (*build)(hk_module *m, void *state, hk_shape in, hk_shape *out);
+    hk_tensor *(*forward)(hk_module *m, void *state, hk_tensor *x);
+    void (*destroy)(hk_module *m, void *state); /* what build took; may be NULL */
+} hk_module_class;
+
+/* state (state_size bytes, or NULL for zeros) is copied. cls must outlive the context. */
+HK_API hk_module *hk_module_create(hk_context *ctx, const hk_module_class *cls, const void *state);
+/* The module's copy of its state. */
+HK_API void *hk_module_state(hk_module *m);
+
+/* How a parameter starts. */
+typedef struct hk_init {
+    enum {
+        HK_INIT_WEIGHT,  /* by the initialiser's name, from the two fans */
+        HK_INIT_BIAS,    /* likewise */
+        HK_INIT_CONSTANT /* value; an activation's own parameter */
+    } kind;
+    int64_t fan_in, fan_out;
+    double value;
+} hk_init;
+/* In build: declares a parameter of the context's dtype. The tensor has no memory until the tree is built. */
+HK_API hk_tensor *hk_module_parameter(hk_module *m, const char *name, hk_shape shape, hk_init init);
+/* In a constructor or build: takes a child under a name. Returns the child, NULL on error. */
+HK_API hk_module *hk_module_adopt(hk_module *m, const char *name, hk_module *child);
+/* In build: runs the child's shape rule. */
+HK_API hk_status hk_module_shape(hk_module *child, hk_shape in, hk_shape *out);
+
+/* Gradient check of a module, in a context of dtype HK_F64: by x (kept, f64) and every parameter. */
+HK_API HK_WARN_UNUSED hk_status hk_gradcheck_module(hk_module *m, hk_tensor *x,
+                                                    const hk_gradcheck_config *config,
+                                                    hk_gradcheck_result *result);
+
+HK_END_DECLS
+#endif

@@ -1,0 +1,48 @@
+/* linear.c: y = x · weightᵀ + bias.
+   SPDX-License-Identifier: MIT */
+#include "module.h"
+
+typedef struct linear {
+    int64_t in, out;
+    bool has_bias;
+    hk_tensor *weight, *bias;
+} linear;
+
+static hk_status linear_build(hk_module *m, void *state, hk_shape in, hk_shape *out) {
+    linear *l = state;
+    hk_context *ctx = hk_module_context(m);
+    if (in.rank >= 0) {
+        const int64_t last = in.rank > 0 ? in.dim[in.rank - 1] : 1;
+        char text[160];
+        if (in.rank < 1 || (last != -1 && last != l->in))
+            return hk_fail(ctx, HK_ERR_SHAPE, "linear", "%s takes (..., %lld), not %s", hk_module_name(m),
+                           (long long)l->in, hk_shape_text(in, text, sizeof text));
+    }
+    const hk_init weight = {HK_INIT_WEIGHT, l->in, l->out, 0}, bias = {HK_INIT_BIAS, l->in, l->out, 0};
+    l->weight = hk_module_parameter(m, "weight", HK_SHAPE(l->out, l->in), weight);
+    l->bias = l->has_bias ? hk_module_parameter(m, "bias", HK_SHAPE(l->out), bias) : HK_NO_BIAS;
+    *out = in.rank >= 0 ? in : HK_SHAPE(-1, -1);
+    out->dim[out->rank - 1] = l->out;
+    return hk_error(ctx);
+}
+
+static hk_tensor *linear_forward(hk_module *m, void *state, hk_tensor *x) {
+    (void)m;
+    const linear *l = state;
+    return hk_affine(x, l->weight, l->bias);
+}
+
+static const hk_module_class linear_class = {"linear", sizeof(linear), linear_build, linear_forward, NULL};
+
+static hk_module *create(hk_context *ctx, int64_t in, int64_t out, bool has_bias) {
+    const linear l = {.in = in, .out = out, .has_bias = has_bias};
+    if (in < 1 || out < 1) {
+        hk_fail(ctx, HK_ERR_ARGUMENT, "linear", "sizes must be 1 or more, not %lld in and %lld out",
+                (long long)in, (long long)out);
+        return NULL;
+    }
+    return hk_module_create(ctx, &linear_class, &l);
+}
+
+hk_module *hk_linear(hk_context *ctx, int64_t in, int64_t out) { return create(ctx, in, out, true); }
+hk_module *hk_linear_no_bias(hk_context *ctx, int64_t in, int64_t out) { return create(ctx, in, out, false); }

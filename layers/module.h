@@ -1,0 +1,63 @@
+/* module.h: the inside of a module.
+   SPDX-License-Identifier: MIT */
+#ifndef HK_MODULE_PRIVATE_H
+#define HK_MODULE_PRIVATE_H
+
+#include "context.h"
+#include "hk_layers.h"
+#include "tensor.h"
+
+HK_BEGIN_DECLS
+
+typedef struct hk__slot {
+    hk_tensor *t;
+    hk_init init;
+    char *stream; /* name of its random draw: "init/linear0.weight" */
+} hk__slot;
+
+struct hk_module {
+    hk__object object;
+    const hk_module_class *cls;
+    void *state;
+    hk_module *parent;
+    char *name;   /* path of names: "0", "block.1"; "" for the root */
+    char *stream; /* path of classes and their ordinals, "linear0": another layer of another class does
+                     not change it, nor any draw that is named for it */
+    hk_module **children;
+    char **child_names;
+    int n_children;
+    hk__slot *slots;
+    int n_slots;
+    hk_shape output;
+    bool training, building, built, visited;
+    hk_module *following; /* the activation that its output goes to, if the parent knows one */
+
+    /* of a root, once built */
+    void *weights, *grads;
+    hk_tensor **list[3]; /* all parameters, those of weights, those of activations */
+    int count[3];
+    const char *init_name;
+};
+
+/* Nothing is known of the shape. */
+#define HK_UNKNOWN ((hk_shape){-1, {0}})
+
+extern const hk_module_class hk__activation_class;
+/* The activation's name, of a module of that class. */
+const char *hk__activation_name(const hk_module *m);
+/* Whether m only passes elements on, so that what follows m follows what is before it. */
+bool hk__passes_on(const hk_module *m);
+/* Forward gain of the activation that follows m, 1 if none does. */
+double hk__gain_after(const hk_module *m);
+/* Draws the initial value of a slot by the initialiser's name. */
+hk_status hk__initialise(hk_module *m, const hk__slot *slot, const char *name);
+/* An error if there is none of that name; NULL is "auto". */
+hk_status hk__init_check(hk_context *ctx, const char *name);
+hk_module *hk__root(hk_module *m);
+/* Clears the marks of a walk over the tree. */
+void hk__unvisit(hk_module *m);
+/* Builds the tree of m for an unknown input unless it is built. */
+hk_status hk__ensure_built(hk_module *m, hk_shape input);
+
+HK_END_DECLS
+#endif
