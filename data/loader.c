@@ -1,0 +1,134 @@
+/* loader.c: batches of a data set, in order or shuffled anew for every epoch.
+   SPDX-License-Identifier: MIT */
+#include <string.h>
+
+#include "batch.h"
+#include "hk_random.h"
+
+struct hk_loader {
+    hk__object object; /* first, so that the context can destroy it */
+    hk_dataset *ds;
+    int64_t batch;
+    bool shuffle;
+    char *stream;
+    int64_t *order;      /* of the items, in the epoch `order_epoch` */
+    int64_t order_epoch; /* -1: none yet */
+    int64_t epoch, next; /* next: place in `order` of the next batch's first item */
+    bool ended;          /* the end of the epoch was reported */
+};
+
+static void destroy(hk__object *object) {
+    hk_loader *loader = (hk_loader *)object;
+    hk__free(loader->stream);
+    hk__free(loader->order);
+    hk__free(loader);
+}
+
+hk_loader *hk_loader_create(hk_dataset *ds, const hk_loader_config *config) {
+    if (!ds || hk_error(ds->object.ctx) != HK_OK) return NULL;
+    hk_context *ctx = ds->object.ctx;
+    const hk_loader_config c = config ? *config : (hk_loader_config){0};
+    if (c.batch < 0) {
+        hk_fail(ctx, HK_ERR_ARGUMENT, "loader", "batch must be at least 1, not %lld",
+                (long long)c.batch);
+        return NULL;
+    }
+    const char *stream = c.stream ? c.stream : "shuffle";
+    const size_t stream_size = strlen(stream) + 1;
+    hk_loader *loader = hk__alloc(sizeof *loader, true);
+    if (loader) {
+        hk__object_add(ctx, &loader->object, destroy);
+        loader->stream = hk__alloc(stream_size, false);
+        loader->order = hk__alloc((size_t)ds->count * sizeof *loader->order, false);
+    }
+    if (!loader || !loader->stream || !loader->order) {
+        hk_fail(ctx, HK_ERR_MEMORY, "loader", "no memory for the order of %lld items",
+                (long long)ds->count);
+        hk_loader_destroy(loader);
+        return NULL;
+    }
+    memcpy(loader->stream, stream, stream_size);
+    loader->ds = ds;
+    loader->batch = c.batch ? c.batch : 64;
+    loader->shuffle = c.shuffle;
+    loader->order_epoch = -1;
+    return loader;
+}
+
+void hk_loader_destroy(hk_loader *loader) {
+    if (!loader) return;
+    hk__object_remove(&loader->object);
+    destroy(&loader->object);
+}
+
+/* Brings `order` to the current epoch. */
+static void set_order(hk_loader *loader) {
+    const int64_t n = loader->ds->count;
+    if (loader->shuffle && loader->order_epoch != loader->epoch) {
+        const uint64_t seed = loader->object.ctx->config.seed;
+        const hk_random stream = hk_random_stream(seed, loader->stream, (uint64_t)loader->epoch);
+        hk_random_permutation(stream, n, loader->order);
+    } else if (loader->order_epoch < 0) {
+        for (int64_t i = 0; i < n; i++)
+            loader->order[i] = i;
+    }
+    loader->order_epoch = loader->epoch;
+}
+
+bool hk_loader_next(hk_loader *loader, hk_batch *batch) {
+    if (batch) *batch = (hk_batch){.x = NULL};
+    if (!loader) return false;
+    hk_context *ctx = loader->object.ctx;
+    if (hk_error(ctx) != HK_OK) return false;
+    if (!batch) {
+        hk_fail(ctx, HK_ERR_ARGUMENT, "loader", "batch must be given");
+        return false;
+    }
+    if (loader->ended) {
+        loader->ended = false;
+        loader->next = 0;
+        loader->epoch++;
+    }
+    const hk_dataset *ds = loader->ds;
+    const int64_t left = ds->count - loader->next;
+    if (left == 0) {
+        loader->ended = true;
+        return false;
+    }
+    set_order(loader);
+
+    const int64_t size = left < loader->batch ? left : loader->batch;
+    const int64_t *items = loader->order + loader->next;
+    hk_shape shape = {.rank = ds->item.rank + 1, .dim = {size}};
+    memcpy(shape.dim + 1, ds->item.dim, (size_t)ds->item.rank * sizeof *shape.dim);
+    hk_tensor *x = hk__empty(ctx, ctx->config.dtype, shape);
+    hk_tensor *y = hk__empty(ctx, HK_I32, (hk_shape){1, {size}});
+    if (!x || !y) return false;
+    x->name = "x";
+    y->name = "y";
+    const hk__mark mark = hk__arena_mark(&ctx->scratch);
+    const hk_status status = hk__batch_fill(ds, size, items, x, y);
+    hk__arena_rewind(&ctx->scratch, mark);
+    if (status != HK_OK) return false;
+
+    *batch = (hk_batch){
+        .x = x, .y = y, .size = size, .index = loader->next / loader->batch, .items = items};
+    loader->next += size;
+    return true;
+}
+
+void hk_loader_rewind(hk_loader *loader) {
+    if (!loader) return;
+    loader->next = 0;
+    loader->ended = false;
+}
+
+int64_t hk_loader_batches(const hk_loader *loader) {
+    if (!loader) return 0;
+    const int64_t n = loader->ds->count;
+    return n / loader->batch + (n % loader->batch != 0);
+}
+
+int64_t hk_loader_epoch(const hk_loader *loader) {
+    return loader ? loader->epoch : 0;
+}
