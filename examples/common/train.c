@@ -1,0 +1,155 @@
+/* train.c: the training loop.
+   SPDX-License-Identifier: MIT */
+#include "report.h"
+#include "runlog.h"
+#include "setup.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --- Ctrl-C -------------------------------------------------------------------------------------------- */
+
+static volatile sig_atomic_t interrupt_seen;
+
+static void on_interrupt(int signal_number) {
+    (void)signal_number;
+    interrupt_seen = 1;
+}
+
+/* The first Ctrl-C asks training to stop after its step, the second one kills as usual. */
+static void catch_interrupt(void) {
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = on_interrupt;
+    action.sa_flags = (int)SA_RESETHAND | SA_RESTART;
+    sigemptyset(&action.sa_mask);
+    interrupt_seen = 0;
+    sigaction(SIGINT, &action, NULL);
+}
+
+/* --- one pass over the images --------------------------------------------------------------------------- */
+
+/* Books a step: its mean loss over `images` images. False when training should not go on. */
+static bool book_step(training *run, double loss, int64_t images) {
+    epoch_result *r = &run->last;
+    r->images += images;
+    r->train_loss += (loss - r->train_loss) * (double)images / (double)r->images;
+    progress_step(&run->bar, r->images, r->train_loss);
+    return isfinite(loss) && !interrupt_seen;
+}
+
+/* Trains on every image once. */
+static void train_epoch(training *run, int64_t epoch) {
+    hk_context *ctx = run->ctx;
+    hk_module *net = run->net;
+    hk_optimizer *opt = run->opt;
+    const double smoothing = run->set->label_smoothing;
+    const int64_t images = hk_dataset_count(run->fit_data);
+
+    run->last = (epoch_result){.epoch = epoch, .lr = hk_optimizer_lr(opt)};
+    progress_epoch(&run->bar, epoch, run->set->epochs, images);
+    hk_module_train(net, true);
+    hk_batch batch;
+    while (!interrupt_seen && hk_loader_next(run->fit, &batch)) {
+        hk_optimizer_zero_grad(opt);
+        hk_tensor *logits = hk_forward(net, batch.x);
+        hk_tensor *loss = hk_cross_entropy_smooth(logits, batch.y, smoothing);
+        const double value = hk_tensor_item(loss);
+        if (hk_backward(ctx, loss) || hk_optimizer_step(opt) || hk_step_end(ctx)) break;
+        if (!book_step(run, value, batch.size)) break;
+    }
+    run->last.seconds = clock_seconds() - run->bar.started;
+    run->last.images_per_s = (double)run->last.images / (run->last.seconds + 1e-9);
+    run->trained += run->last.seconds;
+    progress_clear(&run->bar);
+}
+
+/* How many images of a data set are answered right, in percent; all answers are counted by true class. */
+static double evaluate(training *run, hk_loader *loader) {
+    const int classes = run->classes;
+    int64_t right = 0, images = 0;
+    memset(run->counts, 0, (size_t)classes * (size_t)classes * sizeof *run->counts);
+    const bool was_training = hk_module_train(run->net, false);
+    const bool was_recording = hk_grad_enable(run->ctx, false);
+    hk_batch batch;
+    while (hk_loader_next(loader, &batch)) {
+        hk_tensor *logits = hk_forward(run->net, batch.x);
+        const int32_t *answer = hk_tensor_data(hk_argmax(logits, 1, false));
+        const int32_t *truth = hk_tensor_data(batch.y);
+        for (int64_t i = 0; answer && truth && i < batch.size; i++) {
+            run->counts[truth[i] * classes + answer[i]]++;
+            right += truth[i] == answer[i];
+        }
+        images += batch.size;
+        if (hk_step_end(run->ctx)) break;
+    }
+    hk_grad_enable(run->ctx, was_recording);
+    hk_module_train(run->net, was_training);
+    return 100.0 * (double)right / (double)images;
+}
+
+/* --- early stopping -------------------------------------------------------------------------------------- */
+
+/* Copies the parameters to run->best, or back. */
+static void copy_parameters(training *run, bool back) {
+    const hk_parameters p = hk_module_parameters(run->net);
+    if (!run->best) run->best = calloc((size_t)p.count, sizeof *run->best);
+    if (!run->best) hk_fail(run->ctx, HK_ERR_MEMORY, "train", "no memory for the best weights");
+    for (int i = 0; run->best && i < p.count; i++) {
+        hk_tensor **kept = &run->best[i];
+        if (!*kept)
+            *kept = hk_tensor_keep(p.items[i]);
+        else if (hk_tensor_copy(back ? p.items[i] : *kept, back ? *kept : p.items[i]))
+            break;
+    }
+}
+
+/* With --patience: keeps the best epoch's weights. True when it is time to stop. */
+static bool out_of_patience(training *run) {
+    if (run->set->patience == 0) return false;
+    if (run->best_epoch == 0 || run->last.val_accuracy > run->best_accuracy) {
+        run->best_epoch = run->last.epoch;
+        run->best_accuracy = run->last.val_accuracy;
+        copy_parameters(run, false);
+    }
+    return run->last.epoch - run->best_epoch >= run->set->patience;
+}
+
+static void go_back_to_best(training *run) {
+    if (run->best_epoch == 0 || run->best_epoch == run->last.epoch) return;
+    copy_parameters(run, true);
+    run->last.val_accuracy = run->best_accuracy;
+    run->last.test_accuracy = evaluate(run, run->test);
+    if (!run->set->quiet)
+        printf("back to the weights of epoch %" PRId64 ": validation accuracy %.2f %%\n",
+               run->best_epoch, run->best_accuracy);
+}
+
+/* --- the whole run ----------------------------------------------------------------------------------------- */
+
+void train(training *run, hk_module *net) {
+    if (!run || run->code || !setup_training(run, net)) return;
+    catch_interrupt();
+    bool stop = false;
+    for (int64_t epoch = 1; epoch <= run->set->epochs && !stop; epoch++) {
+        train_epoch(run, epoch);
+        run->last.val_accuracy = run->val ? evaluate(run, run->val) : NAN;
+        run->last.test_accuracy = evaluate(run, run->test);
+        if (train_failed(run, EXIT_FAILURE)) break;
+        report_epoch(run);
+        runlog_epoch(run);
+        if (!isfinite(run->last.train_loss))
+            train_fail(run, EXIT_FAILURE,
+                       "the loss is not finite any more, in epoch %" PRId64
+                       " (try a smaller --lr; --nan-guard tells where it starts)",
+                       epoch);
+        stop = out_of_patience(run) || interrupt_seen || run->code != 0;
+    }
+    run->interrupted = interrupt_seen;
+    if (run->code == 0) go_back_to_best(run);
+    signal(SIGINT, SIG_DFL);
+    train_failed(run, EXIT_FAILURE);
+}

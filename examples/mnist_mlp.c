@@ -1,0 +1,148 @@
+/* mnist_mlp.c: trains a multi-layer perceptron on MNIST, or on any images in the same format.
+   SPDX-License-Identifier: MIT
+
+   The network is described here; the training loop, which every program shares, is in common/train.c. */
+#include <hillock/hillock.h>
+
+#include "train.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { LAYERS_MOST = 1000, WIDTH_MOST = 65536, NAME_MOST = 128 };
+
+typedef struct mlp_settings {
+    const char *hidden, *activation;
+    double dropout;
+    int layers;                 /* read from `hidden` */
+    int64_t width[LAYERS_MOST]; /* of each hidden layer */
+} mlp_settings;
+
+/* --- options ------------------------------------------------------------------------------------------ */
+
+/* A whole number from 1 to `most` at *text, which moves behind it; 0 if there is none. */
+static int64_t read_count(const char **text, int64_t most) {
+    char *end;
+    if (**text < '0' || **text > '9') return 0;
+    const long long v = strtoll(*text, &end, 10);
+    *text = end;
+    return v >= 1 && v <= most ? v : 0;
+}
+
+/* "512-256", "128x10", "256-128x3" or "none" becomes the width of each layer. */
+static bool read_hidden(mlp_settings *mlp) {
+    const char *text = mlp->hidden;
+    mlp->layers = 0;
+    if (strcmp(text, "none") == 0) return true;
+    do {
+        const int64_t width = read_count(&text, WIDTH_MOST);
+        int64_t times = 1;
+        if (*text == 'x') {
+            text++;
+            times = read_count(&text, LAYERS_MOST - mlp->layers);
+        }
+        if (width == 0 || times == 0 || mlp->layers + times > LAYERS_MOST) return false;
+        for (; times > 0; times--)
+            mlp->width[mlp->layers++] = width;
+    } while (*text++ == '-');
+    return text[-1] == 0;
+}
+
+static int count_names(const char *list) {
+    int n = 1;
+    for (; *list; list++)
+        n += *list == '/';
+    return n;
+}
+
+/* What the table of options cannot check. */
+static int check(const options *opts, mlp_settings *mlp) {
+    char text[96];
+    if (!read_hidden(mlp))
+        return options_bad_value(opts, "hidden", mlp->hidden,
+                                 "widths from 1 to 65536, such as 128 or 512-256 or 128x10");
+    const int names = count_names(mlp->activation);
+    if (names == 1 || names == mlp->layers) return OPTIONS_GO;
+    snprintf(text, sizeof text, "one name, or as many as there are hidden layers (%d)",
+             mlp->layers);
+    return options_bad_value(opts, "activation", mlp->activation, text);
+}
+
+/* --- the network ----------------------------------------------------------------------------------------- */
+
+/* Name i of "relu/tanh", or the only one, into name. */
+static void activation_name(const char *list, int i, char name[NAME_MOST]) {
+    for (; i > 0 && strchr(list, '/'); i--)
+        list = strchr(list, '/') + 1;
+    snprintf(name, NAME_MOST, "%.*s", (int)strcspn(list, "/"), list);
+}
+
+/* flatten, then (linear, activation, dropout if any) for each hidden layer, then linear to the classes. */
+static hk_module *describe(hk_context *ctx, const mlp_settings *mlp, hk_shape item, int classes) {
+    hk_module *members[3 * LAYERS_MOST + 2];
+    char name[NAME_MOST];
+    int n = 0;
+    int64_t width = hk_shape_count(item);
+    members[n++] = hk_flatten(ctx);
+    for (int i = 0; i < mlp->layers; i++) {
+        activation_name(mlp->activation, i, name);
+        members[n++] = hk_linear(ctx, width, mlp->width[i]);
+        members[n++] = hk_activation(ctx, name);
+        if (mlp->dropout > 0) members[n++] = hk_dropout(ctx, mlp->dropout);
+        width = mlp->width[i];
+    }
+    members[n++] = hk_linear(ctx, width, classes);
+    return hk_sequential_n(ctx, n, members);
+}
+
+/* --- the program ----------------------------------------------------------------------------------------- */
+
+static const char *activation_choice(int i) {
+    const hk_activation_info *row = hk_activation_row(i);
+    return row ? row->name : NULL;
+}
+
+static void add_options(options *opts, mlp_settings *mlp) {
+    /* clang-format off */
+    const option_row rows[] = {
+        {.name = "hidden", .form = "WIDTHS", .kind = OPTION_TEXT, .value = &mlp->hidden,
+         .help = "widths of the hidden layers: 512-256, 128x10 for ten of 128, or none",
+         .example = "512-256", .flags = OPTION_EVERYDAY},
+        {.name = "activation", .form = "NAME", .kind = OPTION_TEXT, .value = &mlp->activation,
+         .help = "behind each hidden layer, or one for each: relu/tanh; any of",
+         .choice = activation_choice, .example = "relu", .flags = OPTION_EVERYDAY | OPTION_OPEN},
+        {.name = "dropout", .form = "P", .kind = OPTION_NUMBER, .value = &mlp->dropout,
+         .help = "share of each hidden layer that is switched off in a step", .low = 0, .high = 1,
+         .example = "0.2", .flags = OPTION_BELOW},
+    };
+    /* clang-format on */
+    options_add(opts, (int)(sizeof rows / sizeof *rows), rows);
+}
+
+int main(int argc, char **argv) {
+    static const char *const examples[] = {
+        "                                 the defaults: 784-128-10, about 97.5 %",
+        "--hidden 512-256 --epochs 10     a larger network",
+        "--activation tanh --optimizer sgd --lr 0.1",
+        "--val 5000 --patience 3 --epochs 50 --log run.jsonl",
+        NULL,
+    };
+    static const char *const next[3] = {
+        "--hidden 512-256 --batch 128 --epochs 10 --schedule cosine",
+        "--activation tanh --optimizer momentum --lr 0.05 --log run.jsonl",
+        "--help",
+    };
+    static mlp_settings mlp = {.hidden = "128", .activation = "relu"};
+    train_settings settings = train_defaults();
+    options opts = {.purpose = "trains a multi-layer perceptron on MNIST", .examples = examples};
+    add_options(&opts, &mlp);
+    train_add_options(&opts, &settings);
+    int code = options_parse(&opts, argc, argv);
+    if (code == OPTIONS_GO) code = check(&opts, &mlp);
+    if (code != OPTIONS_GO) return code;
+
+    training *run = train_begin(&opts, &settings);
+    if (run && run->code == 0) train(run, describe(run->ctx, &mlp, run->item, run->classes));
+    train_report(run, next);
+    return train_end(run);
+}
