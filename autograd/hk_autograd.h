@@ -112,7 +112,7 @@ typedef struct hk_gradcheck_result {
     int64_t elements, failed;
     double largest;             /* max |numeric| */
     hk_gradcheck_element worst; /* by error over tolerance */
-    double jvp_error;    /* largest |jvp - directional difference|, relative to the largest */
+    double jvp_error;    /* largest |jvp - directional difference|, relative to the largest derivative */
     double adjoint_error; /* |<u, J v> - <Jᵀ u, v>| relative */
     char message[256];   /* one line: what failed and where, or "ok" */
 } hk_gradcheck_result;

@@ -110,5 +110,9 @@ HK_API hk_tensor *hk_huber(hk_tensor *x, hk_tensor *target, double delta);
 /* max(x,0) - x·t + log(1 + exp(-|x|)), targets in [0, 1]. */
 HK_API hk_tensor *hk_bce_with_logits(hk_tensor *x, hk_tensor *target);
 
+/* The share, from 0 to 1, of rows of logits (n, classes) whose largest element is at labels: i32 (n). NaN on an
+   error. */
+HK_API double hk_accuracy(hk_tensor *logits, hk_tensor *labels);
+
 HK_END_DECLS
 #endif

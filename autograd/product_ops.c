@@ -111,9 +111,10 @@ static hk_status affine_backward(hk_op_call *c) {
         HK_TRY(hk__product(c->ctx, gx, g, c->in[1], NULL, accumulate));
     }
     if (hk_op_needs(c, 1)) {
+        hk_tensor *gw = hk__grad_target(c, 1, &accumulate);
         hk_tensor *x = as_rows(c->in[0]), *gt = hk__transposed(g);
         if (!x || !gt) return c->ctx->status;
-        HK_TRY(hk__product(c->ctx, hk__grad_target(c, 1, &accumulate), gt, x, NULL, accumulate));
+        HK_TRY(hk__product(c->ctx, gw, gt, x, NULL, accumulate));
     }
     if (c->n_in == 3 && hk_op_needs(c, 2)) HK_TRY(hk_op_add_grad(c, 2, g));
     return c->ctx->status;

@@ -220,3 +220,20 @@ hk_tensor *hk_cross_entropy_smooth(hk_tensor *logits, hk_tensor *labels, double 
 hk_tensor *hk_cross_entropy(hk_tensor *logits, hk_tensor *labels) {
     return hk_cross_entropy_smooth(logits, labels, 0);
 }
+
+double hk_accuracy(hk_tensor *logits, hk_tensor *labels) {
+    const double none = (double)__builtin_nanf("");
+    hk_tensor *answers = hk_contiguous(hk_argmax(logits, -1, false));
+    labels = hk_contiguous(labels);
+    if (!answers || !labels) return none;
+    if (labels->dtype != HK_I32 || !hk_shape_equal(answers->shape, labels->shape)) {
+        char a[160], b[160];
+        hk_fail(logits->ctx, HK_ERR_SHAPE, "accuracy", "logits are (n, classes) and labels i32 (n): %s and %s",
+                hk__tensor_text(logits, a, sizeof a), hk__tensor_text(labels, b, sizeof b));
+        return none;
+    }
+    const int64_t n = hk_shape_count(labels->shape);
+    int64_t right = 0;
+    for (int64_t i = 0; i < n; i++) right += ((int32_t *)answers->data)[i] == ((int32_t *)labels->data)[i];
+    return n > 0 ? (double)right / (double)n : none;
+}

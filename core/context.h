@@ -24,7 +24,7 @@ typedef struct hk__object {
 struct hk_context {
     hk_context_config config;
     hk_status status;
-    char message[512];
+    char message[1024];
 
     hk__pool *pool;
     hk__stamp stamp; /* of f32 kernels */

@@ -5,7 +5,6 @@
    same for any deal. */
 #include "batch.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "batch_kernels.h"
@@ -33,8 +32,7 @@ static const char *place(const job *j, int64_t i) {
 /* A shuffled item is far from the one before: without this, its bytes come a third slower. */
 static void prefetch(const char *p, size_t bytes) {
 #ifdef __GNUC__
-    for (size_t i = 0; i < bytes; i += LINE)
-        __builtin_prefetch(p + i);
+    for (size_t i = 0; i < bytes; i += LINE) __builtin_prefetch(p + i);
 #else
     (void)p, (void)bytes;
 #endif
@@ -124,8 +122,7 @@ hk_status hk__batch_fill(const hk_dataset *ds, int64_t size, const int64_t *item
         copy_labels(ds, size, items, y->data);
     }
     /* A power of two of equal blocks, so that the usual numbers of threads get equal shares. */
-    while (2 * j.blocks <= size && 2 * j.blocks * BLOCK <= size * ds->item_count)
-        j.blocks *= 2;
+    while (2 * j.blocks <= size && 2 * j.blocks * BLOCK <= size * ds->item_count) j.blocks *= 2;
     hk__run(ctx, j.blocks, fill, &j);
     return HK_OK;
 }

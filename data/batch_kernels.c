@@ -9,8 +9,7 @@
         const type *restrict x = items;                                                            \
         hk_real *restrict out = result;                                                            \
         const hk_real a = (hk_real)scale, b = (hk_real)shift;                                      \
-        for (int64_t i = 0; i < n; i++)                                                            \
-            out[i] = (hk_real)x[i] * a + b;                                                        \
+        for (int64_t i = 0; i < n; i++) out[i] = (hk_real)x[i] * a + b;                            \
     }
 HK_SCALE(from_f32, float)
 HK_SCALE(from_f64, double)

@@ -189,8 +189,7 @@ hk_status hk_dataset_split(hk_dataset *ds, int64_t n_second, hk_dataset **first,
     bool *chosen = hk__alloc((size_t)n * sizeof *chosen, true);
     if (order && chosen) {
         hk_random_permutation(hk_random_stream(ctx->config.seed, "split", 0), n, order);
-        for (int64_t i = n - n_second; i < n; i++)
-            chosen[order[i]] = true;
+        for (int64_t i = n - n_second; i < n; i++) chosen[order[i]] = true;
         *first = part(ds, n - n_second, chosen, false);
         *second = *first ? part(ds, n_second, chosen, true) : NULL;
     } else {
@@ -218,15 +217,9 @@ hk_status hk_dataset_scale(hk_dataset *ds, double scale, double shift) {
     return HK_OK;
 }
 
-int64_t hk_dataset_count(const hk_dataset *ds) {
-    return ds ? ds->count : 0;
-}
-hk_shape hk_dataset_item_shape(const hk_dataset *ds) {
-    return ds ? ds->item : HK_SCALAR;
-}
-int hk_dataset_classes(const hk_dataset *ds) {
-    return ds ? ds->classes : 0;
-}
+int64_t hk_dataset_count(const hk_dataset *ds) { return ds ? ds->count : 0; }
+hk_shape hk_dataset_item_shape(const hk_dataset *ds) { return ds ? ds->item : HK_SCALAR; }
+int hk_dataset_classes(const hk_dataset *ds) { return ds ? ds->classes : 0; }
 
 void hk_dataset_destroy(hk_dataset *ds) {
     if (!ds) return;

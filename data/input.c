@@ -90,7 +90,7 @@ static hk_status unzip_some(hk__input *in, uint8_t *out, size_t size, size_t *go
         return hk_fail(in->ctx, HK_ERR_FORMAT, in->where,
                        "%s: cut short: its gzip data ends early, after %llu bytes unpacked: "
                        "get the file again",
-                       in->path, (unsigned long long)(in->total + *got));
+                       in->path, (unsigned long long)in->total + *got);
     const uInt wish = size > ((size_t)1 << 30) ? (uInt)1 << 30 : (uInt)size;
     in->zip.next_out = out;
     in->zip.avail_out = wish;

@@ -69,8 +69,7 @@ static void set_order(hk_loader *loader) {
         const hk_random stream = hk_random_stream(seed, loader->stream, (uint64_t)loader->epoch);
         hk_random_permutation(stream, n, loader->order);
     } else if (loader->order_epoch < 0) {
-        for (int64_t i = 0; i < n; i++)
-            loader->order[i] = i;
+        for (int64_t i = 0; i < n; i++) loader->order[i] = i;
     }
     loader->order_epoch = loader->epoch;
 }
@@ -129,6 +128,4 @@ int64_t hk_loader_batches(const hk_loader *loader) {
     return n / loader->batch + (n % loader->batch != 0);
 }
 
-int64_t hk_loader_epoch(const hk_loader *loader) {
-    return loader ? loader->epoch : 0;
-}
+int64_t hk_loader_epoch(const hk_loader *loader) { return loader ? loader->epoch : 0; }

@@ -121,8 +121,7 @@ static hk_status read_labels(hk_context *ctx, const char *path, int *classes, in
     HK_TRY(hk__idx_read(ctx, path, 1, &idx));
     *n = idx.shape.dim[0];
     int32_t *values = hk__alloc((size_t)*n * sizeof *values, false);
-    for (int64_t i = 0; values && i < *n; i++)
-        values[i] = idx.data[i];
+    for (int64_t i = 0; values && i < *n; i++) values[i] = idx.data[i];
     hk_idx_free(&idx);
     if (!values)
         return hk_fail(ctx, HK_ERR_MEMORY, "mnist", "%s: no memory for %lld labels", path,

@@ -1,7 +1,8 @@
 /* mnist_mlp.c: trains a multi-layer perceptron on MNIST, or on any images in the same format.
    SPDX-License-Identifier: MIT
 
-   The network is described here; the training loop, which every program shares, is in common/train.c. */
+   The network is described here; the training loop, which every program shares, is in
+   common/train.c. */
 #include <hillock/hillock.h>
 
 #include "train.h"
@@ -18,7 +19,7 @@ typedef struct mlp_settings {
     int64_t width[LAYERS_MOST]; /* of each hidden layer */
 } mlp_settings;
 
-/* --- options ------------------------------------------------------------------------------------------ */
+/* --- options ---------------------------------------------------------------------------------- */
 
 /* A whole number from 1 to `most` at *text, which moves behind it; 0 if there is none. */
 static int64_t read_count(const char **text, int64_t most) {
@@ -68,7 +69,7 @@ static int check(const options *opts, mlp_settings *mlp) {
     return options_bad_value(opts, "activation", mlp->activation, text);
 }
 
-/* --- the network ----------------------------------------------------------------------------------------- */
+/* --- the network ------------------------------------------------------------------------------ */
 
 /* Name i of "relu/tanh", or the only one, into name. */
 static void activation_name(const char *list, int i, char name[NAME_MOST]) {
@@ -77,7 +78,7 @@ static void activation_name(const char *list, int i, char name[NAME_MOST]) {
     snprintf(name, NAME_MOST, "%.*s", (int)strcspn(list, "/"), list);
 }
 
-/* flatten, then (linear, activation, dropout if any) for each hidden layer, then linear to the classes. */
+/* flatten; linear, activation, dropout if any, for each hidden layer; linear to the classes. */
 static hk_module *describe(hk_context *ctx, const mlp_settings *mlp, hk_shape item, int classes) {
     hk_module *members[3 * LAYERS_MOST + 2];
     char name[NAME_MOST];
@@ -95,7 +96,7 @@ static hk_module *describe(hk_context *ctx, const mlp_settings *mlp, hk_shape it
     return hk_sequential_n(ctx, n, members);
 }
 
-/* --- the program ----------------------------------------------------------------------------------------- */
+/* --- the program ------------------------------------------------------------------------------ */
 
 static const char *activation_choice(int i) {
     const hk_activation_info *row = hk_activation_row(i);

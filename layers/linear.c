@@ -15,8 +15,8 @@ static hk_status linear_build(hk_module *m, void *state, hk_shape in, hk_shape *
         const int64_t last = in.rank > 0 ? in.dim[in.rank - 1] : 1;
         char text[160];
         if (in.rank < 1 || (last != -1 && last != l->in))
-            return hk_fail(ctx, HK_ERR_SHAPE, "linear", "%s takes (..., %lld), not %s", hk_module_name(m),
-                           (long long)l->in, hk_shape_text(in, text, sizeof text));
+            return hk_fail(ctx, HK_ERR_SHAPE, "linear", "%s takes (..., %lld), not %s",
+                           hk__place_of(m), (long long)l->in, hk__shape_pattern(in, text, sizeof text));
     }
     const hk_init weight = {HK_INIT_WEIGHT, l->in, l->out, 0}, bias = {HK_INIT_BIAS, l->in, l->out, 0};
     l->weight = hk_module_parameter(m, "weight", HK_SHAPE(l->out, l->in), weight);

@@ -29,6 +29,7 @@ static void module_free(hk__object *object) {
     hk__free(m->grads);
     free(m->children);
     free(m->child_names);
+    free(m->child_outputs);
     free(m->slots);
     free(m->name);
     free(m->stream);
@@ -63,38 +64,55 @@ hk_module *hk_module_create(hk_context *ctx, const hk_module_class *cls, const v
     m->name = name;
     m->stream = stream;
     m->training = true;
-    m->output = HK_UNKNOWN;
+    m->input = m->output = HK_UNKNOWN;
     hk__object_add(ctx, &m->object, module_free);
     return m;
 }
 
 /* --- the tree ---------------------------------------------------------------------------------------------- */
 
+static void set_training(hk_module *m, bool training) {
+    m->training = training;
+    for (int i = 0; i < m->n_children; i++) set_training(m->children[i], training);
+}
+
+/* Why m cannot take the child; NULL if it can. */
+static const char *objection(const hk_module *m, const hk_module *child) {
+    if (child->object.ctx != m->object.ctx) return "is of another context";
+    if (child->built) return "is built already: describe first, build last";
+    if (child->parent && child->parent != m) return "belongs to another module already";
+    for (const hk_module *above = m; above; above = above->parent)
+        if (above == child) return "would contain itself";
+    return NULL;
+}
+
 hk_module *hk_module_adopt(hk_module *m, const char *name, hk_module *child) {
     if (!m || !child) return NULL;
     hk_context *ctx = m->object.ctx;
-    if (child->object.ctx != ctx || (child->parent && child->parent != m) || child->built || child == m || m->built) {
-        hk_fail(ctx, HK_ERR_STATE, m->cls->name, "member '%s' %s", name,
-                child->object.ctx != ctx ? "is of another context"
-                : child->built || m->built ? "is built already: describe first, build last"
-                                         : "belongs to another module already");
-        return NULL;
-    }
+    const char *why = objection(m, child);
+    if (why) hk_fail(ctx, HK_ERR_STATE, m->cls->name, "member '%s' %s", name, why);
+    else if (m->built)
+        hk_fail(ctx, HK_ERR_STATE, m->cls->name, "%s is built already: it can take no member '%s'",
+                hk__place_of(m), name);
+    if (why || m->built) return NULL;
     hk_module **children = realloc(m->children, sizeof *children * (size_t)(m->n_children + 1));
     if (children) m->children = children;
     char **names = realloc(m->child_names, sizeof *names * (size_t)(m->n_children + 1));
     if (names) m->child_names = names;
+    hk_shape *outputs = realloc(m->child_outputs, sizeof *outputs * (size_t)(m->n_children + 1));
+    if (outputs) m->child_outputs = outputs;
     char *copy = strdup(name);
-    if (!children || !names || !copy) {
+    if (!children || !names || !outputs || !copy) {
         free(copy);
         no_memory(ctx);
         return NULL;
     }
     m->children[m->n_children] = child;
+    m->child_outputs[m->n_children] = HK_UNKNOWN;
     m->child_names[m->n_children++] = copy;
     if (!child->parent) hk__object_remove(&child->object);
-    child->object.ctx = ctx;
     child->parent = m;
+    if (!m->training) set_training(child, false);
     return child;
 }
 
@@ -141,23 +159,30 @@ static hk_status name_child(hk_module *child) {
     return HK_OK;
 }
 
+/* The shape rule of a module that stands in a second place. Its parameters are shared, so its build, which
+   declares them, must not run again; only those without any may meet another shape there and tell what comes
+   out of it. */
+static hk_status shape_again(hk_module *m, hk_shape in, hk_shape *out) {
+    if (hk_shape_equal(in, m->input)) *out = m->output;
+    else if (hk__passes_on(m)) return m->cls->build(m, m->state, in, out);
+    else *out = m->cls == &hk__activation_class ? in : HK_UNKNOWN;
+    return HK_OK;
+}
+
 hk_status hk_module_shape(hk_module *child, hk_shape in, hk_shape *out) {
     if (!child) return HK_ERR_ARGUMENT;
-    if (child->built) { /* stands in a second place: its parameters are shared */
-        *out = child->output;
-        return HK_OK;
-    }
+    if (child->built) return shape_again(child, in, out);
     if (child->parent) HK_TRY(name_child(child));
-    child->training = hk__root(child)->training;
     child->building = true;
     *out = in;
     const hk_status status = child->cls->build(child, child->state, in, out);
     child->building = false;
     if (status != HK_OK)
-        return hk_fail(child->object.ctx, status, child->cls->name, "%s: %s", child->name,
+        return hk_fail(child->object.ctx, status, child->cls->name, "%s: %s", hk__place_of(child),
                        hk_status_meaning(status));
     HK_TRY(child->object.ctx->status);
     child->built = true;
+    child->input = in;
     child->output = *out;
     return HK_OK;
 }
@@ -228,12 +253,16 @@ static hk_status measure(hk_module *m, hk__slot *slot, void *arg) {
     return HK_OK;
 }
 
+static int kind_of(const hk_module *m) {
+    return m->cls == &hk__activation_class ? HK_OF_ACTIVATIONS : HK_OF_WEIGHTS;
+}
+
 static hk_status place(hk_module *m, hk__slot *slot, void *arg) {
     layout *l = arg;
     slot->t->data = (char *)l->root->weights + l->bytes;
     slot->t->grad->data = (char *)l->root->grads + l->bytes;
     slot->t->grad->clean = true;
-    const int kind = m->cls == &hk__activation_class ? HK_OF_ACTIVATIONS : HK_OF_WEIGHTS;
+    const int kind = kind_of(m);
     l->root->list[0][l->root->count[0]++] = slot->t;
     l->root->list[kind][l->root->count[kind]++] = slot->t;
     return measure(m, slot, arg);
@@ -261,21 +290,33 @@ static hk_status build_tree(hk_module *root, hk_shape input) {
     return for_each_slot(root, initialise, &l);
 }
 
+/* Half of a tree is of no use: its parameters have no memory. */
+static void give_up(hk_module *m) {
+    m->built = false;
+    m->failed = true;
+    for (int i = 0; i < m->n_children; i++) give_up(m->children[i]);
+}
+
 hk_status hk_module_build(hk_module *m, hk_shape input, const char *init) {
     if (!m) return HK_ERR_ARGUMENT;
     hk_context *ctx = m->object.ctx;
     HK_TRY(ctx->status);
-    if (m->parent || m->built)
+    if (m->parent || m->built || m->failed)
         return hk_fail(ctx, HK_ERR_STATE, "module_build", "%s",
-                       m->built ? "the module is built already" : "build the root of the tree");
+                       m->parent  ? "build the root of the tree"
+                       : m->built ? "the module is built already"
+                                  : "an earlier build failed; describe the module anew");
     HK_TRY(hk__init_check(ctx, init));
     m->init_name = init ? init : "auto";
-    return build_tree(m, input);
+    const hk_status status = build_tree(m, input);
+    if (status != HK_OK) give_up(m);
+    return status;
 }
 
 hk_status hk__ensure_built(hk_module *m, hk_shape input) {
     hk_module *root = hk__root(m);
-    return root->built ? root->object.ctx->status : hk_module_build(root, input, NULL);
+    if (root->built) return root->object.ctx->status;
+    return hk_module_build(root, m == root ? input : HK_UNKNOWN, NULL);
 }
 
 /* --- running ----------------------------------------------------------------------------------------------------- */
@@ -286,15 +327,9 @@ hk_tensor *hk_forward(hk_module *m, hk_tensor *x) {
     if (!m->built) {
         hk_shape input = x->shape;
         if (input.rank > 0) input.dim[0] = -1;
-        if (m->parent) input = HK_UNKNOWN; /* x is the input of a part */
         if (hk__ensure_built(m, input) != HK_OK) return NULL;
     }
     return m->cls->forward(m, m->state, x);
-}
-
-static void set_training(hk_module *m, bool training) {
-    m->training = training;
-    for (int i = 0; i < m->n_children; i++) set_training(m->children[i], training);
 }
 
 bool hk_module_train(hk_module *m, bool training) {
@@ -308,11 +343,29 @@ bool hk_module_is_training(const hk_module *m) { return m && m->training; }
 
 /* --- looking ------------------------------------------------------------------------------------------------------ */
 
+/* Parameters of one kind in a part of the tree. They stand side by side in the root's list, as a module can
+   be shared only within one parent. */
+typedef struct part {
+    int kind, count;
+    const hk_tensor *first;
+} part;
+
+static hk_status tally(hk_module *m, hk__slot *slot, void *arg) {
+    part *p = arg;
+    if (p->kind != 0 && p->kind != kind_of(m)) return HK_OK;
+    if (!p->first) p->first = slot->t;
+    p->count++;
+    return HK_OK;
+}
+
 hk_parameters hk_module_parameters_of(hk_module *m, int kind) {
     if (!m || kind < 0 || kind > 2 || hk__ensure_built(m, HK_UNKNOWN) != HK_OK)
         return (hk_parameters){0, NULL};
-    const hk_module *root = hk__root(m);
-    return (hk_parameters){root->count[kind], root->list[kind]};
+    part p = {.kind = kind};
+    (void)for_each_slot(m, tally, &p);
+    hk_tensor *const *items = hk__root(m)->list[kind];
+    while (p.first && *items != p.first) items++;
+    return (hk_parameters){p.count, items};
 }
 
 hk_parameters hk_module_parameters(hk_module *m) { return hk_module_parameters_of(m, 0); }
@@ -333,27 +386,3 @@ hk_module *hk_module_child_at(const hk_module *m, int i) {
 }
 hk_context *hk_module_context(const hk_module *m) { return m ? m->object.ctx : NULL; }
 void *hk_module_state(hk_module *m) { return m ? m->state : NULL; }
-
-/* --- gradient check ------------------------------------------------------------------------------------------------ */
-
-static hk_tensor *run_module(hk_context *ctx, int n, hk_tensor *const *in, void *arg) {
-    (void)ctx, (void)n;
-    return hk_forward(arg, in[0]);
-}
-
-hk_status hk_gradcheck_module(hk_module *m, hk_tensor *x, const hk_gradcheck_config *config,
-                              hk_gradcheck_result *result) {
-    if (!m || !x) return HK_ERR_ARGUMENT;
-    hk_context *ctx = m->object.ctx;
-    hk_shape input = x->shape;
-    if (input.rank > 0) input.dim[0] = -1;
-    HK_TRY(hk__ensure_built(m, input));
-    const hk_parameters all = hk_module_parameters(m);
-    hk_tensor **in = malloc(sizeof *in * (size_t)(all.count + 1));
-    if (!in) return no_memory(ctx);
-    in[0] = x;
-    for (int i = 0; i < all.count; i++) in[1 + i] = all.items[i];
-    const hk_status status = hk_gradcheck(ctx, run_module, m, 1 + all.count, in, config, result);
-    free(in);
-    return status;
-}

@@ -25,11 +25,12 @@ struct hk_module {
                      not change it, nor any draw that is named for it */
     hk_module **children;
     char **child_names;
+    hk_shape *child_outputs; /* by place, as a child may stand in several; unknown unless the parent notes them */
     int n_children;
     hk__slot *slots;
     int n_slots;
-    hk_shape output;
-    bool training, building, built, visited;
+    hk_shape input, output; /* of the place where it was built */
+    bool training, building, built, failed, visited;
     hk_module *following; /* the activation that its output goes to, if the parent knows one */
 
     /* of a root, once built */
@@ -54,9 +55,13 @@ hk_status hk__initialise(hk_module *m, const hk__slot *slot, const char *name);
 /* An error if there is none of that name; NULL is "auto". */
 hk_status hk__init_check(hk_context *ctx, const char *name);
 hk_module *hk__root(hk_module *m);
+/* What messages call it. */
+static inline const char *hk__place_of(const hk_module *m) { return m->name[0] ? m->name : "the module"; }
+/* "(n, 784)" into buffer: an unknown size is n in the first place, ? elsewhere. */
+const char *hk__shape_pattern(hk_shape shape, char *buffer, size_t size);
 /* Clears the marks of a walk over the tree. */
 void hk__unvisit(hk_module *m);
-/* Builds the tree of m for an unknown input unless it is built. */
+/* Builds the tree of m unless it is built: for that input if m is the root. */
 hk_status hk__ensure_built(hk_module *m, hk_shape input);
 
 HK_END_DECLS

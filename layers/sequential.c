@@ -4,15 +4,27 @@
 
 #include "module.h"
 
-/* Which activation the output of member i goes to: the next one, before any other module that has an
-   activation of its own to look forward to. What only passes elements on is looked through. */
-static hk_module *activation_after(const hk_module *m, int i) {
-    for (int k = i + 1; k < m->n_children; k++) {
-        hk_module *next = m->children[k];
-        if (next->cls == &hk__activation_class) return next;
-        if (!hk__passes_on(next)) return NULL;
+static const hk_module_class sequential_class;
+
+/* Whether the members of m, from number i on, decide which activation comes next: *found, NULL if another
+   module comes first. What only passes elements on is looked through, sequentials are looked into. */
+static bool first_activation(const hk_module *m, int i, hk_module **found) {
+    for (; i < m->n_children; i++) {
+        hk_module *next = m->children[i];
+        if (next->cls == &sequential_class) {
+            if (first_activation(next, 0, found)) return true;
+        } else if (!hk__passes_on(next)) {
+            *found = next->cls == &hk__activation_class ? next : NULL;
+            return true;
+        }
     }
-    return m->following;
+    return false;
+}
+
+/* Which activation the output of member i goes to. */
+static hk_module *activation_after(const hk_module *m, int i) {
+    hk_module *found = NULL;
+    return first_activation(m, i + 1, &found) ? found : m->following;
 }
 
 static hk_status sequential_build(hk_module *m, void *state, hk_shape in, hk_shape *out) {
@@ -21,6 +33,7 @@ static hk_status sequential_build(hk_module *m, void *state, hk_shape in, hk_sha
     for (int i = 0; i < m->n_children; i++) {
         m->children[i]->following = activation_after(m, i);
         HK_TRY(hk_module_shape(m->children[i], shape, &shape));
+        m->child_outputs[i] = shape;
     }
     *out = shape;
     return HK_OK;

@@ -38,8 +38,7 @@ static const char *grouped(int64_t n, char *buffer, size_t size) {
     return buffer;
 }
 
-/* "(n, 784)": an unknown size is n in the first place, ? elsewhere. */
-static const char *shape_text(hk_shape shape, char *buffer, size_t size) {
+const char *hk__shape_pattern(hk_shape shape, char *buffer, size_t size) {
     if (shape.rank < 0) {
         snprintf(buffer, size, "?");
         return buffer;
@@ -62,7 +61,8 @@ static void put_row(writer *w, const char *name, const char *kind, const char *s
         grouped(bytes, b, sizeof b));
 }
 
-static void put_module(writer *w, hk_module *m, int64_t *total) {
+/* output: of the place where m stands now. */
+static void put_module(writer *w, hk_module *m, hk_shape output, int64_t *total) {
     int64_t count = 0;
     for (int i = 0; i < m->n_slots; i++) count += hk_shape_count(m->slots[i].t->shape);
     const bool again = m->visited;
@@ -71,10 +71,13 @@ static void put_module(writer *w, hk_module *m, int64_t *total) {
     if (m->n_children == 0 || count > 0) {
         const int64_t size = (int64_t)hk_dtype_size(m->object.ctx->config.dtype);
         put_row(w, m->name, m->cls == &hk__activation_class ? hk__activation_name(m) : m->cls->name,
-                shape_text(m->output, shape, sizeof shape), again ? 0 : count, again ? 0 : count * size);
+                hk__shape_pattern(output, shape, sizeof shape), again ? 0 : count, again ? 0 : count * size);
         if (!again) *total += count;
     }
-    for (int i = 0; i < m->n_children; i++) put_module(w, m->children[i], total);
+    for (int i = 0; i < m->n_children; i++) {
+        const hk_shape known = m->child_outputs[i];
+        put_module(w, m->children[i], known.rank >= 0 ? known : m->children[i]->output, total);
+    }
 }
 
 size_t hk_module_summary(hk_module *m, hk_shape input, char *text, size_t size) {
@@ -83,7 +86,7 @@ size_t hk_module_summary(hk_module *m, hk_shape input, char *text, size_t size) 
     if (!m || hk__ensure_built(m, input) != HK_OK) return 0;
     int64_t total = 0;
     put(&w, "%-14s %-18s %-18s %12s %13s\n", "layer", "kind", "output", "parameters", "bytes");
-    put_module(&w, m, &total);
+    put_module(&w, m, m->output, &total);
     hk__unvisit(m);
     put_row(&w, "total", "", "", total, total * (int64_t)hk_dtype_size(m->object.ctx->config.dtype));
     return w.length;

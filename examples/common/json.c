@@ -56,15 +56,19 @@ void json_text(json *line, const char *key, const char *value) {
 }
 
 void json_number(json *line, const char *key, double value) {
-    write_key(line, key);
-    if (!isfinite(value)) {
-        fputs("null", line->file);
-        return;
-    }
     char text[40];
     snprintf(text, sizeof text, "%.9g", value);
     if (strtod(text, NULL) != value) snprintf(text, sizeof text, "%.17g", value);
-    fputs(text, line->file);
+    write_key(line, key);
+    fputs(isfinite(value) ? text : "null", line->file);
+}
+
+void json_rounded(json *line, const char *key, double value) {
+    write_key(line, key);
+    if (isfinite(value))
+        fprintf(line->file, "%.6g", value);
+    else
+        fputs("null", line->file);
 }
 
 void json_int(json *line, const char *key, int64_t value) {

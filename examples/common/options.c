@@ -24,7 +24,7 @@ static const option_row *find_row(const options *opts, const char *name) {
     return NULL;
 }
 
-/* --- errors ------------------------------------------------------------------------------------------- */
+/* --- errors ----------------------------------------------------------------------------------- */
 
 /* Letters to insert, delete or replace to get from a to b (Levenshtein), for names of up to 31. */
 static int distance(const char *a, const char *b) {
@@ -117,7 +117,7 @@ static int bad_choice(const options *opts, const option_row *row, const char *va
     return options_bad_value(&with_guess, row->name, value, text);
 }
 
-/* --- values ------------------------------------------------------------------------------------------- */
+/* --- values ----------------------------------------------------------------------------------- */
 
 static bool in_range(const option_row *row, double v) {
     const bool low = row->flags & OPTION_ABOVE ? v > row->low : v >= row->low;
@@ -187,10 +187,10 @@ static void remember_defaults(options *opts) {
     }
 }
 
-/* --- the command line ----------------------------------------------------------------------------------- */
+/* --- the command line ------------------------------------------------------------------------- */
 
-/* Where a program stands below the current folder, its full path is shortened, so that what is printed
-   for pasting is short. Points into argv0. */
+/* Where a program stands below the current folder, its full path is shortened, so that what is
+   printed for pasting is short. Points into argv0. */
 static const char *short_command(const char *argv0) {
     char folder[4096];
     if (argv0[0] != '/' || !getcwd(folder, sizeof folder)) return argv0;

@@ -1,8 +1,8 @@
-/* options.h: command-line options from one table: parsing, --help, errors, and the settings of a log.
+/* options.h: command-line options from one table: parsing, --help, errors, settings of a log.
    SPDX-License-Identifier: MIT
 
-   A row says what an option is called, what it takes, where it is stored and what it is for; everything
-   else is derived. What the value holds before options_parse is its default.
+   A row says what an option is called, what it takes, where it is stored and what it is for;
+   everything else is derived. What the value holds before options_parse is its default.
 
        int64_t batch = 64;
        const option_row rows[] = {
@@ -52,6 +52,7 @@ typedef struct options {
     const char *command;         /* argv[0] as one can paste it */
     const char *purpose;         /* one line for the help */
     const char *const *examples; /* NULL at the end: "--epochs 10  what it shows" */
+    const char *notes;           /* behind the whole help; may be NULL */
     int count;
     option_row rows[OPTIONS_MOST];
     char defaults[OPTIONS_MOST][OPTION_DEFAULT_MOST]; /* as text, for the help */
@@ -60,13 +61,13 @@ typedef struct options {
 /* Adds rows behind those there are. */
 void options_add(options *opts, int count, const option_row *rows);
 
-/* Stores what the command line says. OPTIONS_GO, or the code to exit with: 0 after --help, 2 after an
-   error (which has been printed). */
+/* Stores what the command line says. OPTIONS_GO, or the code to exit with: 0 after --help, 2 after
+   an error (which has been printed). */
 enum { OPTIONS_GO = -1, EXIT_BAD_INPUT = 2, EXIT_INTERRUPTED = 130 };
 int options_parse(options *opts, int argc, char **argv);
 
-/* Prints "program: --name value: must be ... (try --name example)" and returns EXIT_BAD_INPUT. Programs
-   use it for values that only they can check. */
+/* Prints "program: --name value: must be ... (try --name example)" and returns EXIT_BAD_INPUT.
+   Programs use it for values that only they can check. */
 int options_bad_value(const options *opts, const char *name, const char *value,
                       const char *must_be);
 

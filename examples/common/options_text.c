@@ -6,7 +6,8 @@
 
 enum { COLUMNS = 80, TEXT_AT = 25, CHOICES_SHOWN = 6 };
 
-/* Prints words from column `at`, and goes on below at TEXT_AT, so that no line is longer than COLUMNS. */
+/* Prints words from column `at`, and goes on below at TEXT_AT, so that no line is longer than
+   COLUMNS. */
 static void print_wrapped(const char *text, int at) {
     bool fresh = true; /* at the start of a line: no space before the word */
     while (*text) {
@@ -61,6 +62,7 @@ void options_help(const options *opts, bool all) {
         if (everyday)
             print_option("help [all]", "", "this text; with `all`, every option there is");
     }
+    if (all && opts->notes) printf("\n%s\n", opts->notes);
     if (opts->examples) printf("\nexamples:\n");
     for (int i = 0; opts->examples && opts->examples[i]; i++)
         printf("  %s %s\n", opts->command, opts->examples[i]);

@@ -5,8 +5,8 @@
 
        epoch 2/5 [#########..............]  41 %  loss 0.1530  214000 images/s  0:01 left
 
-   Elsewhere (a file, a pipe), plain lines: one for each quarter of an epoch, and at most one a second.
-   Nothing at all if quiet. Everything goes to stdout. */
+   Elsewhere (a file, a pipe), plain lines: one for each quarter of an epoch, and at most one a
+   second. Nothing at all if quiet. Everything goes to stdout. */
 #ifndef EXAMPLES_PROGRESS_H
 #define EXAMPLES_PROGRESS_H
 

@@ -8,7 +8,7 @@
 
 enum { COLUMNS = 80, WORST_SHOWN = 10 };
 
-/* --- before and during training --------------------------------------------------------------------------- */
+/* --- before and during training --------------------------------------------------------------- */
 
 void report_machine(const training *run) {
     if (run->set->quiet) return;
@@ -30,7 +30,7 @@ void report_data(const training *run) {
     hk_shape_text(run->item, shape, sizeof shape);
     if (run->val_data)
         snprintf(val, sizeof val, "%" PRId64 " validation, ", hk_dataset_count(run->val_data));
-    snprintf(text, sizeof text, "%d classes of %s, %" PRId64 " training, %s%" PRId64 " test",
+    snprintf(text, sizeof text, "%d classes of %s, %" PRId64 " train, %s%" PRId64 " test",
              run->classes, shape, hk_dataset_count(run->fit_data), val,
              hk_dataset_count(run->test_data));
     const bool fits = strlen(run->set->data) + strlen(text) + 2 <= COLUMNS;
@@ -61,7 +61,7 @@ void report_epoch(const training *run) {
         printf("stopped after %" PRId64 " of %" PRId64 " images\n", r->images, images);
 }
 
-/* --- after training --------------------------------------------------------------------------------------- */
+/* --- after training --------------------------------------------------------------------------- */
 
 static int64_t row_sum(const training *run, int row) {
     int64_t sum = 0;
@@ -112,26 +112,41 @@ static void print_classes(const training *run) {
     }
 }
 
-/* The most frequent confusions, where the matrix is too wide to show. Each round finds the next one
-   behind the last in the order of (count, place). */
-static void print_worst(const training *run) {
+/* The place of the most frequent confusion behind `last` in the order of (count, place); -1: no
+   more. */
+static int next_confusion(const training *run, int last) {
     const int classes = run->classes;
-    int64_t last_count = INT64_MAX;
-    int last = -1;
-    printf("\nmost frequent confusions\n\n");
-    for (int n = 0; n < WORST_SHOWN; n++) {
-        int best = -1;
-        for (int i = 0; i < classes * classes; i++) {
-            const int64_t count = run->counts[i];
-            if (i / classes == i % classes || count == 0) continue;
-            if (count > last_count || (count == last_count && i <= last)) continue;
-            if (best < 0 || count > run->counts[best]) best = i;
-        }
-        if (best < 0) break;
-        printf("  %4d taken for %4d: %" PRId64 " times\n", best / classes, best % classes,
-               run->counts[best]);
-        last = best;
-        last_count = run->counts[best];
+    int best = -1;
+    for (int i = 0; i < classes * classes; i++) {
+        const int64_t count = run->counts[i];
+        if (i / classes == i % classes || count == 0) continue;
+        if (last >= 0 && (count > run->counts[last] || (count == run->counts[last] && i <= last)))
+            continue;
+        if (best < 0 || count > run->counts[best]) best = i;
+    }
+    return best;
+}
+
+/* Where the matrix is too wide to show. */
+static void print_worst(const training *run) {
+    int place = next_confusion(run, -1);
+    printf("\n%s\n", place < 0 ? "no confusions" : "most frequent confusions\n");
+    for (int n = 0; n < WORST_SHOWN && place >= 0; n++) {
+        printf("  %4d taken for %4d: %" PRId64 " times\n", place / run->classes,
+               place % run->classes, run->counts[place]);
+        place = next_confusion(run, place);
+    }
+}
+
+/* Commands to go on with, on the same images. */
+static void print_next(const training *run, const char *const next[3]) {
+    const char *data = run->set->data;
+    const char *quote = strpbrk(data, " \t\"$&;()*?<>|") ? "'" : "";
+    for (int i = 0; i < 3; i++) {
+        printf("  %s %s", run->opts->command, next[i]);
+        if (run->data_given && strncmp(next[i], "--help", 6) != 0)
+            printf(" --data %s%s%s", quote, data, quote);
+        printf("\n");
     }
 }
 
@@ -153,6 +168,5 @@ void train_report(training *run, const char *const next[3]) {
     if (run->set->quiet) return;
     printf("%.2f s of training, %.2f s in all\n\nwhat to try next:\n", run->trained,
            clock_seconds() - run->started);
-    for (int i = 0; i < 3; i++)
-        printf("  %s %s\n", run->opts->command, next[i]);
+    print_next(run, next);
 }

@@ -1,4 +1,4 @@
-/* report.h: what a training run prints, apart from the progress bar. Nothing here is wider than 80 columns.
+/* report.h: what a training run prints, apart from the progress bar; at most 80 columns wide.
    SPDX-License-Identifier: MIT */
 #ifndef EXAMPLES_REPORT_H
 #define EXAMPLES_REPORT_H

@@ -67,7 +67,7 @@ static void write_header(training *run, json *line) {
     json_int(line, "train_images", hk_dataset_count(run->fit_data));
     json_int(line, "val_images", run->val_data ? hk_dataset_count(run->val_data) : 0);
     json_int(line, "test_images", hk_dataset_count(run->test_data));
-    json_number(line, "setup_seconds", clock_seconds() - run->started);
+    json_rounded(line, "setup_seconds", clock_seconds() - run->started);
     options_log(run->opts, line, "settings");
 }
 
@@ -99,8 +99,8 @@ void runlog_epoch(training *run) {
     json_number(&line, "train_loss", r->train_loss);
     json_number(&line, "val_accuracy", r->val_accuracy);
     json_number(&line, "test_accuracy", r->test_accuracy);
-    json_number(&line, "seconds", r->seconds);
-    json_number(&line, "images_per_s", r->images_per_s);
+    json_rounded(&line, "seconds", r->seconds);
+    json_rounded(&line, "images_per_s", r->images_per_s);
     json_number(&line, "lr", r->lr);
     if (r->images < hk_dataset_count(run->fit_data)) json_bool(&line, "interrupted", true);
     finish_line(run, &line, EXIT_FAILURE);

@@ -3,12 +3,13 @@
 
    The first line: program, version, git_hash, build_flags, device, isa, blas, threads, seed, init,
    weights_sha256 (of the bytes of all initial parameters in order; null in a build without libmd),
-   parameters (how many numbers), train_images, val_images, test_images, setup_seconds (from the start of
-   the program), settings (every option, with defaults filled in).
+   parameters (how many numbers), train_images, val_images, test_images, setup_seconds (from the
+   start of the program), settings (every option, with defaults filled in).
 
    Then: epoch (from 1), train_loss (mean over the images of the epoch, as seen while training),
-   val_accuracy and test_accuracy (percent; null without validation images), seconds (training alone),
-   images_per_s, lr (at the first step of the epoch); and "interrupted":true if Ctrl-C cut it short. */
+   val_accuracy and test_accuracy (percent; null without validation images), seconds (training
+   alone), images_per_s, lr (at the first step of the epoch); and "interrupted":true if Ctrl-C cut
+   it short. */
 #ifndef EXAMPLES_RUNLOG_H
 #define EXAMPLES_RUNLOG_H
 

@@ -73,21 +73,21 @@ static void add_others(options *opts, train_settings *s) {
     /* clang-format off */
     const option_row rows[] = {
         {.name = "patience", .form = "N", .kind = OPTION_INT, .value = &s->patience,
-         .help = "stop when validation accuracy has not risen for N epochs, and go back to the best "
-                 "weights; 0: never; needs --val",
+         .help = "stop when validation accuracy has not risen for N epochs, and go back to the "
+                 "best weights; 0: never; needs --val",
          .low = 0, .high = 1e6, .example = "3"},
         {.name = "schedule", .form = "NAME", .kind = OPTION_TEXT, .value = &s->schedule,
-         .help = "learning rate over the run: constant, step, cosine, one-cycle, or one of the first "
-                 "three after warmup-",
+         .help = "learning rate over the run: constant, step, cosine, one-cycle, or one of the "
+                 "first three after warmup-",
          .example = "cosine"},
         {.name = "init", .form = "NAME", .kind = OPTION_TEXT, .value = &s->init,
          .help = "how weights start", .choice = init_choice, .example = "auto"},
         {.name = "weight-decay", .form = "D", .kind = OPTION_NUMBER, .value = &s->weight_decay,
          .help = "pulls weights to zero", .low = 0, .high = HUGE_VAL, .example = "0.0001",
          .shown = "the optimizer's own; adamw 0.01, others 0"},
-        {.name = "label-smoothing", .form = "S", .kind = OPTION_NUMBER, .value = &s->label_smoothing,
-         .help = "share of the target that is spread over all classes", .low = 0, .high = 1,
-         .example = "0.1"},
+        {.name = "label-smoothing", .form = "S", .kind = OPTION_NUMBER,
+         .value = &s->label_smoothing, .low = 0, .high = 1, .example = "0.1",
+         .help = "share of the target that is spread over all classes"},
         {.name = "clip-norm", .form = "R", .kind = OPTION_NUMBER, .value = &s->clip_norm,
          .help = "longest gradient, all parameters together; 0: any", .low = 0, .high = HUGE_VAL,
          .example = "1"},
@@ -111,6 +111,8 @@ static void add_others(options *opts, train_settings *s) {
 }
 
 void train_add_options(options *opts, train_settings *settings) {
+    opts->notes = "Ctrl-C stops training after the step and still reports; a second one kills.\n"
+                  "Exit codes: 0; 1 training failed; 2 bad input; 130 stopped by Ctrl-C.";
     add_everyday(opts, settings);
     add_others(opts, settings);
 }

@@ -19,10 +19,10 @@
 #define HILLOCK_DATA_DIR "data"
 #endif
 
-/* Images at a time in an evaluation: large enough for fast products, small enough for the memory. */
+/* Images at a time in an evaluation: enough for fast products, few enough for the memory. */
 enum { EVALUATION_BATCH = 250 };
 
-/* --- errors ------------------------------------------------------------------------------------------- */
+/* --- errors ----------------------------------------------------------------------------------- */
 
 void train_fail(training *run, int code, const char *format, ...) {
     if (run->code != 0) return;
@@ -45,7 +45,7 @@ bool train_failed(training *run, int code) {
     return true;
 }
 
-/* --- images ------------------------------------------------------------------------------------------- */
+/* --- images ----------------------------------------------------------------------------------- */
 
 static bool is_folder(const char *path) {
     struct stat facts;
@@ -56,6 +56,7 @@ static bool is_folder(const char *path) {
 static bool find_folder(training *run) {
     static const char *const places[] = {"data/mnist", HILLOCK_DATA_DIR "/mnist"};
     train_settings *set = run->set;
+    run->data_given = set->data;
     for (int i = 0; !set->data && i < 2; i++)
         if (is_folder(places[i])) set->data = places[i];
     if (!set->data)
@@ -94,7 +95,7 @@ static void load_images(training *run) {
         train_failed(run, EXIT_BAD_INPUT);
 }
 
-/* --- begin and end -------------------------------------------------------------------------------------- */
+/* --- begin and end ---------------------------------------------------------------------------- */
 
 training *train_begin(const options *opts, train_settings *settings) {
     training *run = calloc(1, sizeof *run);
@@ -141,7 +142,7 @@ int train_end(training *run) {
     return code;
 }
 
-/* --- just before training --------------------------------------------------------------------------------- */
+/* --- just before training --------------------------------------------------------------------- */
 
 static void make_loaders(training *run) {
     const hk_loader_config in_order = {.batch = EVALUATION_BATCH};
@@ -159,6 +160,9 @@ static void make_optimizer(training *run) {
                                     set->lr, set->weight_decay);
     if (!run->opt) return;
     set->lr = hk_optimizer_lr(run->opt);
+    if (set->weight_decay < 0)
+        set->weight_decay =
+            strcmp(set->optimizer, "adamw") == 0 ? hk_adamw_defaults().weight_decay : 0;
     /* Weight decay would pull an activation's own parameters to values that mean nothing. */
     if (own.count > 0 && hk_optimizer_group(run->opt, own, 1, 0)) return;
     if (set->clip_norm > 0 && hk_optimizer_clip_norm(run->opt, set->clip_norm)) return;

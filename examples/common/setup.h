@@ -5,8 +5,8 @@
 
 #include "train.h"
 
-/* Builds net for the images, makes loaders and optimizer, prints the summary, starts the log. False if
-   something is wrong; that has then been printed. */
+/* Builds net for the images, makes loaders and optimizer, prints the summary, starts the log.
+   False if something is wrong; that has then been printed. */
 bool setup_training(training *run, hk_module *net);
 
 #endif

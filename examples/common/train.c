@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- Ctrl-C -------------------------------------------------------------------------------------------- */
+/* --- Ctrl-C ----------------------------------------------------------------------------------- */
 
 static volatile sig_atomic_t interrupt_seen;
 
@@ -30,7 +30,7 @@ static void catch_interrupt(void) {
     sigaction(SIGINT, &action, NULL);
 }
 
-/* --- one pass over the images --------------------------------------------------------------------------- */
+/* --- one pass over the images ----------------------------------------------------------------- */
 
 /* Books a step: its mean loss over `images` images. False when training should not go on. */
 static bool book_step(training *run, double loss, int64_t images) {
@@ -67,7 +67,7 @@ static void train_epoch(training *run, int64_t epoch) {
     progress_clear(&run->bar);
 }
 
-/* How many images of a data set are answered right, in percent; all answers are counted by true class. */
+/* How many images of a data set are answered right, in percent. All answers are counted. */
 static double evaluate(training *run, hk_loader *loader) {
     const int classes = run->classes;
     int64_t right = 0, images = 0;
@@ -91,7 +91,7 @@ static double evaluate(training *run, hk_loader *loader) {
     return 100.0 * (double)right / (double)images;
 }
 
-/* --- early stopping -------------------------------------------------------------------------------------- */
+/* --- early stopping --------------------------------------------------------------------------- */
 
 /* Copies the parameters to run->best, or back. */
 static void copy_parameters(training *run, bool back) {
@@ -128,7 +128,7 @@ static void go_back_to_best(training *run) {
                run->best_epoch, run->best_accuracy);
 }
 
-/* --- the whole run ----------------------------------------------------------------------------------------- */
+/* --- the whole run ---------------------------------------------------------------------------- */
 
 void train(training *run, hk_module *net) {
     if (!run || run->code || !setup_training(run, net)) return;

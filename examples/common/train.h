@@ -1,4 +1,4 @@
-/* train.h: the training run that the programs share: data, epochs, accuracy, early stop, Ctrl-C, log.
+/* train.h: the training run that the programs share: data, epochs, accuracy, log, Ctrl-C.
    SPDX-License-Identifier: MIT
 
        train_settings settings = train_defaults();
@@ -7,15 +7,15 @@
        const int code = options_parse(&opts, argc, argv);
        if (code != OPTIONS_GO) return code;
 
-       training *run = train_begin(&opts, &settings);          context, images, one line on each
-       hk_module *net = describe(run->ctx, run->item, run->classes);
-       train(run, net);                                        summary, epochs
-       train_report(run, next);                                classes, confusion matrix, test accuracy
-       return train_end(run);                                  destroys everything; the exit code
+       training *run = train_begin(&opts, &settings);     context, images
+       if (run && run->code == 0)                         summary, epochs
+           train(run, describe(run->ctx, run->item, run->classes));
+       train_report(run, next);                           confusion matrix, test accuracy
+       return train_end(run);                             destroys everything
 
-   As in the library, the first error is kept and what follows does nothing, so that no step needs a check.
-   Errors are one line on stderr. Exit codes: 0; 1 training failed; 2 bad input (options, data files, a log
-   that cannot be written, a device that is not there); 130 stopped by Ctrl-C, after the report. */
+   As in the library, the first error is kept and what follows does nothing. Errors are one line on
+   stderr. Exit codes: 0; 1 training failed; 2 bad input (options, data files, a log that cannot be
+   written, a device that is not there); 130 stopped by Ctrl-C, after the report. */
 #ifndef EXAMPLES_TRAIN_H
 #define EXAMPLES_TRAIN_H
 
@@ -24,8 +24,8 @@
 #include "options.h"
 #include "progress.h"
 
-/* What the shared options set. Where a default depends on something else (the optimizer, the machine),
-   train_begin and train put in what is really used, and the log shows that. */
+/* What the shared options set. Where a default depends on something else (the optimizer, the
+   machine), train_begin and train put in what is really used, and the log shows that. */
 typedef struct train_settings {
     const char *optimizer, *schedule, *init, *device;
     const char *data, *log, *isa; /* NULL: searched for; none; the best there is */
@@ -55,7 +55,7 @@ typedef struct training {
     bool interrupted; /* by Ctrl-C */
 
     hk_context *ctx;
-    const char *folder;                          /* of the data */
+    bool data_given;                             /* by --data; else set->data was found */
     hk_dataset *fit_data, *val_data, *test_data; /* val_data is NULL without --val */
     hk_loader *fit, *val, *test;
     hk_shape item; /* of one image */

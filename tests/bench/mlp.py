@@ -23,7 +23,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 REPO = os.path.dirname(os.path.dirname(HERE))
 THREADS = 2
 FOREIGN = 0.10  # a run is repeated while other programs took more than this share of the machine
-PRUNE = 1.2  # after the first round, variants slower than this times the best are dropped
+PRUNE = 1.3  # after a quiet first round, variants slower than this times the best are dropped
 
 # The goals: hillock at least this many times as fast as PyTorch and plain C, and an epoch at most
 # this many times as long as its products alone.
@@ -158,7 +158,8 @@ class Sides:
 
     def __init__(self, args):
         self.args = args
-        self.folder = tempfile.mkdtemp(prefix="hillock-bench-")
+        self.temporary = tempfile.TemporaryDirectory(prefix="hillock-bench-")
+        self.folder = self.temporary.name
         self.notes = {}
         self.alive = {}
         peers = ["hillock"] + args.peers.split(",")
@@ -263,7 +264,7 @@ def measure(sides, args):
                 cell["memory_mb"].append(memory)
                 cell["foreign"].append(foreign)
                 best = min(seconds.values())
-                if r == 0:
+                if r == 0 and foreign <= FOREIGN:
                     kept = [v for v, s in seconds.items() if s <= PRUNE * best]
                     sides.alive[case["name"], side] = kept
                 log("round %d  %-26s %-8s %.4f s" % (r + 1, case["name"], side, best))

@@ -1,7 +1,7 @@
 /* plain_mlp.c: the training of mnist_mlp in plain C with cblas and no framework, a yardstick.
    SPDX-License-Identifier: MIT
 
-   plain_mlp DIR HIDDEN BATCH sgd|adam LR EPOCHS      e.g. plain_mlp data/mnist 512-256 128 adam 1e-3 3
+   plain_mlp DIR HIDDEN BATCH sgd|adam LR EPOCHS, as in plain_mlp data/mnist 512-256 128 adam 1e-3 3
    Prints one line an epoch: seconds of training alone, mean loss, test accuracy in percent.
    OpenBLAS takes its number of threads and its core from the environment. */
 #include <cblas.h>

@@ -1,7 +1,7 @@
 /* products.c: times matrix products alone, by OpenBLAS or (-DWITH_ONEDNN) oneDNN, for products.py.
    SPDX-License-Identifier: MIT
 
-   products M,N,K,tt ...    C (M x N) = op(A) op(B), row-major; each t is n (as stored) or t (transposed)
+   products M,N,K,tt ...   C (M x N) = op(A) op(B), row-major; t is n (as stored) or t (transposed)
    Prints one line a product: its specification and the median seconds of one call, caches warm.
    The library takes its number of threads from the environment. */
 #include <stdint.h>
