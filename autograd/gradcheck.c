@@ -150,11 +150,13 @@ static void judge(check *k, int input, int64_t count, const double *analytic, co
                                    .error = fabs(a - n),
                                    .tolerance = k->config.rtol * fmax(fabs(a), fabs(n)) +
                                                 k->config.atol * largest};
-        el.ok = el.error <= el.tolerance;
+        el.ok = el.error <= el.tolerance && isfinite(el.error); /* an infinite one makes both infinite */
         r->elements++;
         r->failed += !el.ok;
         if (k->config.report) k->config.report(k->config.report_arg, &el);
-        if (r->elements == 1 || !(el.error * r->worst.tolerance <= r->worst.error * el.tolerance))
+        /* The first that is no number stays the worst. */
+        if (r->elements == 1 || (isfinite(r->worst.error) &&
+                                 !(el.error * r->worst.tolerance <= r->worst.error * el.tolerance)))
             r->worst = el;
     }
 }

@@ -115,10 +115,10 @@ hk_tensor *hk_clamp(hk_tensor *x, double low, double high) {
 static hk_tensor *mean_of(hk_tensor *terms) { return hk_mean(terms, HK_ALL_AXES, false); }
 
 hk_tensor *hk_mse(hk_tensor *x, hk_tensor *target) {
-    return mean_of(two(HK__PW_squared_error, x, target, 0));
+    return mean_of(two(HK__PW_mse, x, target, 0));
 }
 hk_tensor *hk_l1(hk_tensor *x, hk_tensor *target) {
-    return mean_of(two(HK__PW_absolute_error, x, target, 0));
+    return mean_of(two(HK__PW_l1, x, target, 0));
 }
 hk_tensor *hk_bce_with_logits(hk_tensor *x, hk_tensor *target) {
     return mean_of(two(HK__PW_bce_with_logits, x, target, 0));
@@ -144,10 +144,18 @@ static hk_status compare_forward(hk_op_call *c) {
     return c->ctx->status;
 }
 
-static const hk_op compare_op = {"comparison", compare_forward, NULL, NULL};
+/* They differ in name alone, for messages. */
+static const hk_op compare_ops[HK__COMPARISONS] = {
+    [HK__LT] = {"less", compare_forward, NULL, NULL},
+    [HK__LE] = {"less_equal", compare_forward, NULL, NULL},
+    [HK__GT] = {"greater", compare_forward, NULL, NULL},
+    [HK__GE] = {"greater_equal", compare_forward, NULL, NULL},
+    [HK__EQ] = {"equal", compare_forward, NULL, NULL},
+    [HK__NE] = {"not_equal", compare_forward, NULL, NULL},
+};
 
 static hk_tensor *compare(hk__comparison which, hk_tensor *a, hk_tensor *b) {
-    return HK_APPLY(&compare_op, &which, a, b);
+    return HK_APPLY(&compare_ops[which], &which, a, b);
 }
 
 hk_tensor *hk_less(hk_tensor *a, hk_tensor *b) { return compare(HK__LT, a, b); }

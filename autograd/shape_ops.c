@@ -58,6 +58,7 @@ static hk_status reshape_forward(hk_op_call *c) {
     int64_t known = 1;
     for (int i = 0; i < shape.rank && i < HK_MAX_RANK; i++) {
         if (shape.dim[i] == -1 && open < 0) open = i;
+        else if (shape.dim[i] <= 0 || known > INT64_MAX / shape.dim[i]) known = 0; /* hk_shape_count judges */
         else known *= shape.dim[i];
     }
     if (open >= 0 && known > 0 && count % known == 0) shape.dim[open] = count / known;
@@ -239,8 +240,10 @@ static hk_status concat_forward(hk_op_call *c) {
     hk_shape shape = c->in[0]->shape;
     for (int i = 1; i < c->n_in; i++) {
         hk_shape other = c->in[i]->shape;
-        if (other.rank != shape.rank || c->in[i]->dtype != c->in[0]->dtype)
-            return hk__shapes_differ(c, "ranks or element types differ", c->in[0], c->in[i]);
+        if (c->in[i]->dtype != c->in[0]->dtype)
+            return hk_fail(c->ctx, HK_ERR_DTYPE, c->op->name, "element types differ: %s and %s; use hk_cast",
+                           hk_dtype_name(c->in[0]->dtype), hk_dtype_name(c->in[i]->dtype));
+        if (other.rank != shape.rank) return hk__shapes_differ(c, "ranks differ", c->in[0], c->in[i]);
         const int64_t length = other.dim[axis];
         other.dim[axis] = shape.dim[axis];
         if (!hk_shape_equal(other, shape))
@@ -332,6 +335,8 @@ static hk_status pad_forward(hk_op_call *c) {
     for (int i = 0; i < shape.rank; i++) {
         if (pad->before[i] < 0 || pad->after[i] < 0)
             return hk_fail(c->ctx, HK_ERR_ARGUMENT, "pad", "padding of axis %d is negative", i);
+        if (pad->before[i] > INT64_MAX / 4 || pad->after[i] > INT64_MAX / 4)
+            return hk_fail(c->ctx, HK_ERR_ARGUMENT, "pad", "padding of axis %d is larger than memory", i);
         shape.dim[i] += pad->before[i] + pad->after[i];
     }
     if (!hk_op_output(c, 0, c->in[0]->dtype, shape)) return c->ctx->status;

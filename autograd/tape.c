@@ -140,7 +140,9 @@ static hk_status run_forward(struct hk__tape *tape, const hk_op *op, hk_op_call 
         for (int i = 0; i < c->n_in; i++) borrowed |= c->out[k] == c->in[i];
         if (borrowed) c->out[k] = hk__view(c->out[k]);
         if (!c->out[k]) return c->ctx->status;
-        if (tape->nan_guard) HK_TRY(guard(c->ctx, op, "forward: the result", c->out[k]));
+        /* Not for operations inside of others: the one that the user called is to blame. */
+        if (tape->nan_guard && tape->inside == 0)
+            HK_TRY(guard(c->ctx, op, "forward: the result", c->out[k]));
     }
     return HK_OK;
 }
@@ -153,6 +155,7 @@ hk_tensor *hk_apply(const hk_op *op, const void *attr, size_t attr_size, int n, 
     for (int k = 0; outs && k < n_out; k++) outs[k] = NULL;
     for (int i = 0; i < n; i++)
         if (!in[i]) return NULL;
+    if (n < 1) return NULL;
     hk_context *ctx = in[0]->ctx;
     for (int i = 0; i < n; i++)
         if (hk__check(ctx, in[i], op->name) != HK_OK) return NULL;
@@ -305,6 +308,7 @@ static hk_status node_backward(hk_context *ctx, struct hk__tape *tape, const hk_
 hk_status hk_backward_from(hk_context *ctx, hk_tensor *y, hk_tensor *gy) {
     hk__node *last = start_of(ctx, y, "backward");
     if (!last) return hk_error(ctx);
+    if (!gy) return hk_fail(ctx, HK_ERR_ARGUMENT, "backward", "no gradient of the result was given");
     HK_TRY(hk__check(ctx, gy, "backward"));
     if (!hk_shape_equal(y->shape, gy->shape) || y->dtype != gy->dtype) {
         char a[160], b[160];
@@ -363,6 +367,10 @@ static hk_status node_jvp(hk_context *ctx, const hk__node *node) {
     for (int k = 0; k < node->n_out; k++) tout[k] = NULL;
     for (int i = 0; i < node->n_in; i++) reached |= (tin[i] = node->in[i]->tangent) != NULL;
     if (!reached) return HK_OK;
+    if (node->version != ctx->version)
+        return hk_fail(ctx, HK_ERR_GRADIENT, "jvp",
+                       "%s was computed before the last optimizer step; run the forward pass again",
+                       node->op->name);
     if (!node->op->jvp)
         return hk_fail(ctx, HK_ERR_GRADIENT, "jvp", "%s has no forward-mode derivative", node->op->name);
     hk_op_call c = {.ctx = ctx,

@@ -32,8 +32,9 @@ typedef struct job {
     int64_t runs;                            /* runs of outputs along the inner axis, if kept */
     int64_t part_rows, parts;                /* rows in a part, parts of an output */
     int64_t chunk, chunks;                   /* inner elements in a part, if one row is longer */
+    int64_t width;                           /* results of a part: 1, or those of a run */
     int64_t blocks;
-    double *partial;                         /* (outputs or runs) x parts x (1 or RUN) */
+    double *partial;                         /* (outputs or runs) x parts x width */
 } job;
 
 static void push(axes_list *list, int64_t dim, int64_t x, int64_t out) {
@@ -128,7 +129,7 @@ static void reduce_block(void *arg, int64_t block, int worker) {
     (void)worker;
     const job *j = arg;
     if (j->inner_kept)
-        reduce_run(j, block / j->parts, block % j->parts, j->partial + block * RUN);
+        reduce_run(j, block / j->parts, block % j->parts, j->partial + block * j->width);
     else reduce_output(j, block / j->parts, block % j->parts, j->partial + block);
 }
 
@@ -150,7 +151,7 @@ static void store(hk_tensor *out, int64_t at, double value, bool accumulate) {
 }
 
 static void combine(const job *j, hk_tensor *out, double scale, bool accumulate) {
-    const int64_t width = j->inner_kept ? RUN : 1;
+    const int64_t width = j->width;
     const int64_t groups = j->kept.count * (j->inner_kept ? j->runs : 1);
     for (int64_t g = 0; g < groups; g++) {
         const int64_t start = j->inner_kept ? g % j->runs * RUN : 0;
@@ -168,7 +169,8 @@ static void combine(const job *j, hk_tensor *out, double scale, bool accumulate)
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 static bool reduce_values(hk_context *ctx, job *j, hk_tensor *out, double scale, bool accumulate) {
-    const int64_t row = j->inner_kept ? (j->inner < RUN ? j->inner : RUN) : j->inner;
+    j->width = !j->inner_kept ? 1 : j->inner < RUN ? j->inner : RUN;
+    const int64_t row = j->inner_kept ? j->width : j->inner;
     j->runs = j->inner_kept ? ceil_div(j->inner, RUN) : 1;
     j->chunk = j->inner_kept || j->inner <= PART ? j->inner : PART;
     j->chunks = j->inner_kept ? 1 : ceil_div(j->inner, j->chunk);
@@ -178,7 +180,7 @@ static bool reduce_values(hk_context *ctx, job *j, hk_tensor *out, double scale,
     const int64_t blocks = j->kept.count * (j->inner_kept ? j->runs : 1) * j->parts;
     j->blocks = blocks;
     const hk__mark mark = hk__arena_mark(&ctx->scratch);
-    j->partial = hk__scratch(ctx, (size_t)(blocks * (j->inner_kept ? RUN : 1)) * sizeof(double));
+    j->partial = hk__scratch(ctx, (size_t)(blocks * j->width) * sizeof(double));
     if (!j->partial) return false;
     const int64_t work = j->kept.count * j->reduced.count * j->inner;
     if (work <= 2 * PART) hk__run(ctx, 1, reduce_all, j);

@@ -34,6 +34,10 @@ const char *hk_shape_text(hk_shape shape, char *buffer, size_t size) {
     size_t used = 0;
     if (size == 0) return buffer;
     buffer[0] = 0;
+    if (shape.rank < 0 || shape.rank > HK_MAX_RANK) {
+        snprintf(buffer, size, "(rank %d)", shape.rank);
+        return buffer;
+    }
     for (int i = 0; i <= shape.rank && used < size; i++) {
         const char *before = i == 0 ? "(" : i < shape.rank ? ", " : "";
         const int n = i < shape.rank
@@ -230,8 +234,13 @@ hk_tensor *hk_full(hk_context *ctx, hk_dtype dtype, hk_shape shape, double value
 
 hk_tensor *hk_constant(hk_context *ctx, hk_dtype dtype, hk_shape shape, const void *data) {
     hk_tensor *t = hk__empty(ctx, dtype, shape);
-    if (t) memcpy(t->data, data, bytes_of(dtype, shape));
-    return t;
+    if (!t || bytes_of(dtype, shape) == 0) return t;
+    if (data) {
+        memcpy(t->data, data, bytes_of(dtype, shape));
+        return t;
+    }
+    hk_fail(ctx, HK_ERR_ARGUMENT, "constant", "no data was given");
+    return NULL;
 }
 
 /* --- facts ----------------------------------------------------------------------------------------- */
@@ -263,6 +272,7 @@ hk_tensor *hk_tensor_set_name(hk_tensor *t, const char *name) {
     }
     free(t->own_name);
     t->name = t->own_name = copy;
+    if (t->grad) t->grad->name = copy;
     return t;
 }
 

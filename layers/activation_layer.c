@@ -18,10 +18,11 @@ static hk_status activation_build(hk_module *m, void *state, hk_shape in, hk_sha
     hk_shape shape = HK_SHAPE(1);
     if (a->spec.per_channel) {
         if (in.rank < 2 || in.dim[1] < 1)
-            return hk_fail(ctx, HK_ERR_SHAPE, row->name,
-                           "%s: the number of channels (axis 1) must be known: call hk_module_build with the "
-                           "input's shape",
-                           hk__place_of(m));
+            return hk_fail(
+                ctx, HK_ERR_SHAPE, row->name,
+                "%s: the number of channels (axis 1) must be known: call hk_module_build with the "
+                "input's shape",
+                hk__place_of(m));
         shape.dim[0] = in.dim[1];
         for (int i = 2; i < in.rank; i++) shape.dim[shape.rank++] = 1;
     }

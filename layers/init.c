@@ -18,8 +18,9 @@ static const struct {
     const char *name;
     shape_of_draw draw;
     bool biases;
-} rows[] = {{"auto", NORMAL, false},   {"torch", UNIFORM, true},  {"kaiming", NORMAL, false},
-            {"xavier", UNIFORM, false}, {"lecun", NORMAL, false}, {"orthogonal", ORTHOGONAL, false}};
+} rows[] = {{"auto", NORMAL, false},    {"torch", UNIFORM, true},
+            {"kaiming", NORMAL, false}, {"xavier", UNIFORM, false},
+            {"lecun", NORMAL, false},   {"orthogonal", ORTHOGONAL, false}};
 enum { AUTO, TORCH, KAIMING, XAVIER, LECUN, ORTHOGONAL_ROWS, COUNT };
 
 int hk_init_count(void) { return COUNT; }
@@ -35,8 +36,10 @@ hk_status hk__init_check(hk_context *ctx, const char *name) {
     if (!name || find(name) >= 0) return HK_OK;
     char known[128] = "";
     for (size_t used = 0, i = 0; i < COUNT && used < sizeof known; i++)
-        used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "", rows[i].name);
-    return hk_fail(ctx, HK_ERR_NAME, "init", "unknown initialiser '%s'; there are: %s", name, known);
+        used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "",
+                                 rows[i].name);
+    return hk_fail(ctx, HK_ERR_NAME, "init", "unknown initialiser '%s'; there are: %s", name,
+                   known);
 }
 
 static double scale_of(int row, const hk_module *m, const hk_init *init) {
@@ -53,8 +56,10 @@ static double scale_of(int row, const hk_module *m, const hk_init *init) {
 }
 
 static void put(hk_tensor *t, int64_t i, double value) {
-    if (t->dtype == HK_F64) ((double *)t->data)[i] = value;
-    else ((float *)t->data)[i] = (float)value;
+    if (t->dtype == HK_F64)
+        ((double *)t->data)[i] = value;
+    else
+        ((float *)t->data)[i] = (float)value;
 }
 
 /* Gram-Schmidt on `rows_` rows of `cols` elements, rows_ <= cols, twice for full precision. */
@@ -106,7 +111,8 @@ hk_status hk__initialise(hk_module *m, const hk__slot *slot, const char *name) {
     if (rows[row].draw == ORTHOGONAL && slot->t->shape.rank >= 2)
         return orthogonal(ctx, slot->t, stream, scale);
     for (int64_t i = 0; i < count; i++)
-        put(slot->t, i, rows[row].draw == UNIFORM ? scale * (2 * hk_random_uniform(stream, (uint64_t)i) - 1)
-                                                  : scale * hk_random_normal(stream, (uint64_t)i));
+        put(slot->t, i,
+            rows[row].draw == UNIFORM ? scale * (2 * hk_random_uniform(stream, (uint64_t)i) - 1)
+                                      : scale * hk_random_normal(stream, (uint64_t)i));
     return HK_OK;
 }

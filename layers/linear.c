@@ -16,9 +16,11 @@ static hk_status linear_build(hk_module *m, void *state, hk_shape in, hk_shape *
         char text[160];
         if (in.rank < 1 || (last != -1 && last != l->in))
             return hk_fail(ctx, HK_ERR_SHAPE, "linear", "%s takes (..., %lld), not %s",
-                           hk__place_of(m), (long long)l->in, hk__shape_pattern(in, text, sizeof text));
+                           hk__place_of(m), (long long)l->in,
+                           hk__shape_pattern(in, text, sizeof text));
     }
-    const hk_init weight = {HK_INIT_WEIGHT, l->in, l->out, 0}, bias = {HK_INIT_BIAS, l->in, l->out, 0};
+    const hk_init weight = {HK_INIT_WEIGHT, l->in, l->out, 0},
+                  bias = {HK_INIT_BIAS, l->in, l->out, 0};
     l->weight = hk_module_parameter(m, "weight", HK_SHAPE(l->out, l->in), weight);
     l->bias = l->has_bias ? hk_module_parameter(m, "bias", HK_SHAPE(l->out), bias) : HK_NO_BIAS;
     *out = in.rank >= 0 ? in : HK_SHAPE(-1, -1);
@@ -32,7 +34,8 @@ static hk_tensor *linear_forward(hk_module *m, void *state, hk_tensor *x) {
     return hk_affine(x, l->weight, l->bias);
 }
 
-static const hk_module_class linear_class = {"linear", sizeof(linear), linear_build, linear_forward, NULL};
+static const hk_module_class linear_class = {"linear", sizeof(linear), linear_build, linear_forward,
+                                             NULL};
 
 static hk_module *create(hk_context *ctx, int64_t in, int64_t out, bool has_bias) {
     const linear l = {.in = in, .out = out, .has_bias = has_bias};
@@ -44,5 +47,9 @@ static hk_module *create(hk_context *ctx, int64_t in, int64_t out, bool has_bias
     return hk_module_create(ctx, &linear_class, &l);
 }
 
-hk_module *hk_linear(hk_context *ctx, int64_t in, int64_t out) { return create(ctx, in, out, true); }
-hk_module *hk_linear_no_bias(hk_context *ctx, int64_t in, int64_t out) { return create(ctx, in, out, false); }
+hk_module *hk_linear(hk_context *ctx, int64_t in, int64_t out) {
+    return create(ctx, in, out, true);
+}
+hk_module *hk_linear_no_bias(hk_context *ctx, int64_t in, int64_t out) {
+    return create(ctx, in, out, false);
+}

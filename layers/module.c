@@ -43,7 +43,9 @@ void hk_module_destroy(hk_module *m) {
     module_free(&m->object);
 }
 
-static hk_status no_memory(hk_context *ctx) { return hk_fail(ctx, HK_ERR_MEMORY, "module", "no memory"); }
+static hk_status no_memory(hk_context *ctx) {
+    return hk_fail(ctx, HK_ERR_MEMORY, "module", "no memory");
+}
 
 hk_module *hk_module_create(hk_context *ctx, const hk_module_class *cls, const void *state) {
     if (!ctx || ctx->status != HK_OK) return NULL;
@@ -90,7 +92,8 @@ hk_module *hk_module_adopt(hk_module *m, const char *name, hk_module *child) {
     if (!m || !child) return NULL;
     hk_context *ctx = m->object.ctx;
     const char *why = objection(m, child);
-    if (why) hk_fail(ctx, HK_ERR_STATE, m->cls->name, "member '%s' %s", name, why);
+    if (why)
+        hk_fail(ctx, HK_ERR_STATE, m->cls->name, "member '%s' %s", name, why);
     else if (m->built)
         hk_fail(ctx, HK_ERR_STATE, m->cls->name, "%s is built already: it can take no member '%s'",
                 hk__place_of(m), name);
@@ -163,9 +166,12 @@ static hk_status name_child(hk_module *child) {
    declares them, must not run again; only those without any may meet another shape there and tell what comes
    out of it. */
 static hk_status shape_again(hk_module *m, hk_shape in, hk_shape *out) {
-    if (hk_shape_equal(in, m->input)) *out = m->output;
-    else if (hk__passes_on(m)) return m->cls->build(m, m->state, in, out);
-    else *out = m->cls == &hk__activation_class ? in : HK_UNKNOWN;
+    if (hk_shape_equal(in, m->input))
+        *out = m->output;
+    else if (hk__passes_on(m))
+        return m->cls->build(m, m->state, in, out);
+    else
+        *out = m->cls == &hk__activation_class ? in : HK_UNKNOWN;
     return HK_OK;
 }
 
@@ -190,14 +196,16 @@ hk_status hk_module_shape(hk_module *child, hk_shape in, hk_shape *out) {
 hk_tensor *hk_module_parameter(hk_module *m, const char *name, hk_shape shape, hk_init init) {
     hk_context *ctx = m->object.ctx;
     if (!m->building) {
-        hk_fail(ctx, HK_ERR_STATE, m->cls->name, "parameter '%s' is declared outside of build", name);
+        hk_fail(ctx, HK_ERR_STATE, m->cls->name, "parameter '%s' is declared outside of build",
+                name);
         return NULL;
     }
     hk__slot *slots = realloc(m->slots, sizeof *slots * (size_t)(m->n_slots + 1));
     if (slots) m->slots = slots;
     char *path = joined(m->name, m->name[0] ? "." : "", name);
     char *own = joined(m->stream, ".", name), *stream = own ? joined("init/", "", own) : NULL;
-    hk_tensor *t = slots && path && stream ? hk__kept_header(ctx, ctx->config.dtype, shape, path) : NULL;
+    hk_tensor *t =
+        slots && path && stream ? hk__kept_header(ctx, ctx->config.dtype, shape, path) : NULL;
     hk_tensor *grad = t ? hk__kept_header(ctx, ctx->config.dtype, shape, path) : NULL;
     free(path);
     free(own);

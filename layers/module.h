@@ -20,12 +20,14 @@ struct hk_module {
     const hk_module_class *cls;
     void *state;
     hk_module *parent;
-    char *name;   /* path of names: "0", "block.1"; "" for the root */
-    char *stream; /* path of classes and their ordinals, "linear0": another layer of another class does
+    char *name; /* path of names: "0", "block.1"; "" for the root */
+    char *
+        stream; /* path of classes and their ordinals, "linear0": another layer of another class does
                      not change it, nor any draw that is named for it */
     hk_module **children;
     char **child_names;
-    hk_shape *child_outputs; /* by place, as a child may stand in several; unknown unless the parent notes them */
+    hk_shape *
+        child_outputs; /* by place, as a child may stand in several; unknown unless the parent notes them */
     int n_children;
     hk__slot *slots;
     int n_slots;
@@ -56,7 +58,9 @@ hk_status hk__initialise(hk_module *m, const hk__slot *slot, const char *name);
 hk_status hk__init_check(hk_context *ctx, const char *name);
 hk_module *hk__root(hk_module *m);
 /* What messages call it. */
-static inline const char *hk__place_of(const hk_module *m) { return m->name[0] ? m->name : "the module"; }
+static inline const char *hk__place_of(const hk_module *m) {
+    return m->name[0] ? m->name : "the module";
+}
 /* "(n, 784)" into buffer: an unknown size is n in the first place, ? elsewhere. */
 const char *hk__shape_pattern(hk_shape shape, char *buffer, size_t size);
 /* Clears the marks of a walk over the tree. */

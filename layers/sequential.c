@@ -45,7 +45,8 @@ static hk_tensor *sequential_forward(hk_module *m, void *state, hk_tensor *x) {
     return x;
 }
 
-static const hk_module_class sequential_class = {"sequential", 0, sequential_build, sequential_forward, NULL};
+static const hk_module_class sequential_class = {"sequential", 0, sequential_build,
+                                                 sequential_forward, NULL};
 
 hk_module *hk_sequential_n(hk_context *ctx, int n, hk_module *const *members) {
     hk_module *m = hk_module_create(ctx, &sequential_class, NULL);
@@ -54,7 +55,8 @@ hk_module *hk_sequential_n(hk_context *ctx, int n, hk_module *const *members) {
         snprintf(name, sizeof name, "%d", i);
         if (!members[i])
             hk_fail(ctx, HK_ERR_ARGUMENT, "sequential", "member %d of %d is NULL", i, n);
-        else hk_module_adopt(m, name, members[i]);
+        else
+            hk_module_adopt(m, name, members[i]);
         if (hk_error(ctx) != HK_OK) return NULL;
     }
     return m;

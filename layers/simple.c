@@ -43,7 +43,8 @@ static hk_tensor *dropout_forward(hk_module *m, void *state, hk_tensor *x) {
     return m->training && d->p > 0 ? d->op(x, d->p, d->stream) : x;
 }
 
-static const hk_module_class dropout_class = {"dropout", sizeof(dropout), dropout_build, dropout_forward, NULL};
+static const hk_module_class dropout_class = {"dropout", sizeof(dropout), dropout_build,
+                                              dropout_forward, NULL};
 static const hk_module_class alpha_dropout_class = {"alpha_dropout", sizeof(dropout), dropout_build,
                                                     dropout_forward, NULL};
 

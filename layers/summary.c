@@ -48,7 +48,8 @@ const char *hk__shape_pattern(hk_shape shape, char *buffer, size_t size) {
         const char *comma = i ? ", " : "";
         at += (size_t)(shape.dim[i] < 0
                            ? snprintf(buffer + at, size - at, "%s%s", comma, i == 0 ? "n" : "?")
-                           : snprintf(buffer + at, size - at, "%s%lld", comma, (long long)shape.dim[i]));
+                           : snprintf(buffer + at, size - at, "%s%lld", comma,
+                                      (long long)shape.dim[i]));
     }
     if (at < size) snprintf(buffer + at, size - at, ")");
     return buffer;
@@ -71,7 +72,8 @@ static void put_module(writer *w, hk_module *m, hk_shape output, int64_t *total)
     if (m->n_children == 0 || count > 0) {
         const int64_t size = (int64_t)hk_dtype_size(m->object.ctx->config.dtype);
         put_row(w, m->name, m->cls == &hk__activation_class ? hk__activation_name(m) : m->cls->name,
-                hk__shape_pattern(output, shape, sizeof shape), again ? 0 : count, again ? 0 : count * size);
+                hk__shape_pattern(output, shape, sizeof shape), again ? 0 : count,
+                again ? 0 : count * size);
         if (!again) *total += count;
     }
     for (int i = 0; i < m->n_children; i++) {
@@ -88,6 +90,7 @@ size_t hk_module_summary(hk_module *m, hk_shape input, char *text, size_t size) 
     put(&w, "%-14s %-18s %-18s %12s %13s\n", "layer", "kind", "output", "parameters", "bytes");
     put_module(&w, m, m->output, &total);
     hk__unvisit(m);
-    put_row(&w, "total", "", "", total, total * (int64_t)hk_dtype_size(m->object.ctx->config.dtype));
+    put_row(&w, "total", "", "", total,
+            total * (int64_t)hk_dtype_size(m->object.ctx->config.dtype));
     return w.length;
 }

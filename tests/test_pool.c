@@ -33,8 +33,7 @@ static void note(void *arg, int64_t block, int worker) {
     record *r = arg;
     atomic_fetch_add(&r->runs[block], 1);
     r->worker[block] = worker;
-    if (r->last[worker] >= block)
-        atomic_fetch_add(&r->wrong_order, 1);
+    if (r->last[worker] >= block) atomic_fetch_add(&r->wrong_order, 1);
     r->last[worker] = block;
 }
 
@@ -56,10 +55,11 @@ static void every_block_once(void **state) {
             assert_int_equal(atomic_load(&r.wrong_order), 0);
             const bool parallel = threads > 1 && counts[i] > 1;
             assert_int_equal(hk__pool_parallel_regions(pool) - before, parallel);
-            for (int64_t b = 0; parallel && b < counts[i]; b++) /* the promised static deal */
+            /* The promised deal: a share's worker, or the caller if that worker came too late. */
+            for (int64_t b = 0; parallel && b < counts[i]; b++)
                 for (int w = 0; w < threads; w++)
                     if (w * counts[i] / threads <= b && b < (w + 1) * counts[i] / threads)
-                        assert_int_equal(r.worker[b], w);
+                        assert_true(r.worker[b] == w || r.worker[b] == 0);
         }
         hk__pool_destroy(pool);
     }
@@ -87,8 +87,7 @@ static void inner_task(void *arg, int64_t block, int worker) {
     (void)block;
     const inner_call *call = arg;
     atomic_fetch_add(&call->n->inner, 1);
-    if (worker != call->worker)
-        atomic_fetch_add(&call->n->wrong_worker, 1);
+    if (worker != call->worker) atomic_fetch_add(&call->n->wrong_worker, 1);
 }
 
 static void outer_task(void *arg, int64_t block, int worker) {
@@ -109,7 +108,6 @@ static void nested_runs_inline(void **state) {
     assert_int_equal(hk__pool_parallel_regions(n.pool), 1);
     assert_int_equal(hk__pool_parallel_regions(n.other), 0);
     assert_int_equal(n.outer_worker[0], 0);
-    assert_int_equal(n.outer_worker[7], 1);
     hk__pool_destroy(n.pool);
     hk__pool_destroy(n.other);
 }
@@ -133,8 +131,7 @@ static void denormals_flushed_and_mode_restored(void **state) {
         for (int64_t blocks = 1; blocks <= 4; blocks++) {
             float got[4] = {1, 1, 1, 1};
             hk__parallel(pool, blocks, flush_task, got);
-            for (int64_t b = 0; b < blocks; b++)
-                assert_true(got[b] == 0.0F);
+            for (int64_t b = 0; b < blocks; b++) assert_true(got[b] == 0.0F);
             assert_true(half(FLT_MIN) > 0.0F);
         }
         hk__pool_destroy(pool);
@@ -146,27 +143,21 @@ static void add_task(void *arg, int64_t block, int worker) {
     ((int64_t *)arg)[8 * block] += block + 1;
 }
 
-static void pause_us(long us) {
-    nanosleep(&(struct timespec){.tv_nsec = us * 1000}, NULL);
-}
+static void pause_us(long us) { nanosleep(&(struct timespec){.tv_nsec = us * 1000}, NULL); }
 
 /* Plain, unsynchronised memory is written by workers and read by the caller, and the other way
    round; ThreadSanitizer and the sums watch. */
 static int64_t many_regions(int threads, int regions) {
     hk__pool *pool = hk__pool_create(threads);
-    if (!pool)
-        return -1;
+    if (!pool) return -1;
     int64_t sums[8 * 4] = {0};
     for (int i = 0; i < regions; i++) {
         hk__parallel(pool, 4, add_task, sums);
-        for (int b = 0; b < 4; b++)
-            sums[8 * b]--;
-        if (i % 997 == 0)
-            pause_us(300); /* long enough for the workers to fall asleep */
+        for (int b = 0; b < 4; b++) sums[8 * b]--;
+        if (i % 997 == 0) pause_us(300); /* long enough for the workers to fall asleep */
     }
     int64_t total = 0;
-    for (int b = 0; b < 4; b++)
-        total += sums[8 * b];
+    for (int b = 0; b < 4; b++) total += sums[8 * b];
     hk__pool_destroy(pool);
     return total;
 }
@@ -179,9 +170,24 @@ static void regions_follow_each_other(void **state) {
 
 static void slow_task(void *arg, int64_t block, int worker) {
     (void)worker;
-    if (block == 1)
-        pause_us(2000); /* the caller falls asleep waiting */
+    if (block == 1) pause_us(2000); /* the caller falls asleep waiting */
     ((int64_t *)arg)[8 * block] = block + 1;
+}
+
+static void other_thread_task(void *arg, int64_t block, int worker) {
+    (void)block;
+    if (worker == 1) atomic_fetch_add((atomic_int *)arg, 1);
+    pause_us(1000); /* long enough for a worker to wake up and find its share still there */
+}
+
+static void two_threads_really_run(void **state) {
+    (void)state;
+    hk__pool *pool = hk__pool_create(2);
+    assert_non_null(pool);
+    atomic_int by_worker = 0;
+    for (int i = 0; i < 20; i++) hk__parallel(pool, 2, other_thread_task, &by_worker);
+    assert_int_not_equal(atomic_load(&by_worker), 0);
+    hk__pool_destroy(pool);
 }
 
 static void caller_wakes_up(void **state) {
@@ -221,6 +227,7 @@ int main(void) {
         cmocka_unit_test(nested_runs_inline),
         cmocka_unit_test(denormals_flushed_and_mode_restored),
         cmocka_unit_test(regions_follow_each_other),
+        cmocka_unit_test(two_threads_really_run),
         cmocka_unit_test(caller_wakes_up),
         cmocka_unit_test(two_pools_in_two_threads),
     };

@@ -238,14 +238,15 @@ static void run_panel(const hk__gemm *job, const hk__gemm_cut *cut, int64_t pane
                       hk__gemm_worker *worker) {
     const hk_real *p = cut->swapped ? job->b : job->a;
     const hk_real *q = cut->swapped ? job->a : job->b;
-    const bool direct = !cut->swapped && part.cols == part.vecs * L;
+    const bool whole = part.cols == part.vecs * L, direct = whole && !cut->swapped;
+    const bool pack = cut->pack || !whole;
     for (int64_t chunk = 0; chunk < cut->chunks; chunk++) {
         const int64_t s = part_begin(cut->k, cut->chunks, chunk);
         tile_args args = {.p = p + s * cut->p_step, .p_row = cut->p_row, .p_step = cut->p_step};
         args.k = part_begin(cut->k, cut->chunks, chunk + 1) - s;
         args.q = cut->q_turned ? q + part.col * cut->q_ld + s : q + s * cut->q_ld + part.col;
         args.q_ld = cut->q_ld;
-        if (cut->pack) {
+        if (pack) {
             if (worker->packed != panel_id || cut->chunks > 1)
                 (cut->q_turned ? pack_turned : pack_copy)(args.q, args.q_ld, args.k, part.cols,
                                                           part.vecs, worker->panel);

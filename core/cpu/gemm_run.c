@@ -22,7 +22,10 @@ enum {
     FEWEST_BLOCKS = 8,
     MOST_BLOCKS = 64,
     /* Longest stretch of k in one pass: a packed panel of it stays in the L2 cache. */
-    DEPTH = 1024
+    DEPTH = 1024,
+    /* Rows of Q beyond which a panel is better read from a copy: in place its rows lie on as many pages
+       and, with a stride of a power of 2, in few cache sets (1024 x 1024 x 1024 runs twice as fast). */
+    LONG_PANEL = 256
 };
 
 static atomic_uint_fast64_t chosen[HK__GEMM_KIND_COUNT];
@@ -85,7 +88,7 @@ static void cut_tiles(const hk__gemm *job, const hk__gemm_kernels *kernels, hk__
     if (widest == 3 && cut->rows > kernels->tile_rows[2] && cut->rows <= kernels->tile_rows[1]) widest = 2;
     cut->panels = ceil_div(vecs, widest);
     cut->tiles = ceil_div(cut->rows, kernels->tile_rows[ceil_div(vecs, cut->panels) - 1]);
-    cut->pack = cut->q_turned || cut->cols % kernels->lanes != 0;
+    cut->pack = cut->q_turned || (cut->k > LONG_PANEL && cut->tiles >= 4);
 #ifdef EXPERIMENT
     extern int force_pack; if (force_pack==1) cut->pack=true;
 #endif
@@ -96,7 +99,7 @@ static void cut_tiles(const hk__gemm *job, const hk__gemm_kernels *kernels, hk__
 }
 
 static size_t panel_bytes(const hk__gemm_kernels *kernels, const hk__gemm_cut *cut) {
-    if (!cut->pack) return 0;
+    if (!cut->pack && cut->cols % kernels->lanes == 0) return 0;
     const int64_t width = kernels->lanes * kernels->tile_vecs;
     const size_t bytes = (size_t)(ceil_div(cut->k, cut->chunks) * width) * kernels->element;
     return (bytes + LINE - 1) / LINE * LINE;

@@ -75,7 +75,7 @@ static inline float real_tanh(float x) {
     const float near = HK_FMA(x * s, p, x);
     const float c = a > 10.0f ? 10.0f : a;
     const float far = 1.0f - 2.0f / (real_exp(2.0f * c) + 1.0f);
-    return a < 0.625f ? near : __builtin_copysignf(far, x);
+    return __builtin_copysignf(a < 0.625f ? near : far, x); /* -0 gives -0 */
 }
 
 #endif

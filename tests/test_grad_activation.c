@@ -1,0 +1,125 @@
+/* ctest: labels=unit,grad timeout=60 */
+/* test_grad_activation.c: gradients of every row of the list of activations, and of their parameters.
+   SPDX-License-Identifier: MIT */
+#include "testing.h"
+
+typedef struct act_case {
+    const hk_activation_spec *spec; /* with parameters as tensors, or: */
+    const char *text;
+    view view;
+    hk_shape shape;
+} act_case;
+
+/* in[0] is x, the others are the parameters. */
+static hk_tensor *apply(hk_context *ctx, int n, hk_tensor *const *in, void *arg) {
+    (void)ctx;
+    const act_case *c = arg;
+    hk_tensor *x = view_of(c->view, in[0], c->shape);
+    if (c->text) return hk_activate(x, c->text);
+    return hk_activate_with(x, c->spec, n > 1 ? in + 1 : NULL);
+}
+
+/* Points of [-3, 3], none closer than 0.02 to a place where the derivative jumps. */
+static hk_tensor *points(hk_context *ctx, hk_shape shape, const hk_activation_info *row) {
+    hk_tensor *x = seeded(ctx, HK_F64, shape, "activation", -3, 3, 0);
+    double *value = hk_tensor_data(x);
+    for (int64_t i = 0; i < hk_tensor_count(x); i++)
+        for (int k = 0; k < row->n_kinks; k++)
+            if (fabs(value[i] - row->kinks[k]) < 0.02) value[i] = row->kinks[k] + 0.05;
+    return x;
+}
+
+static const hk_shape shapes[] = {
+    {1, {17}}, {2, {7, 5}}, {3, {3, 5, 1}}, {4, {3, 1, 5, 2}}, {6, {2, 1, 3, 1, 2, 2}},
+};
+
+static void by_name(void **state) {
+    hk_context *ctx = *state;
+    for (int r = 0; r < hk_activation_count(); r++)
+        for (int64_t k = 0; k < COUNT(shapes) * VIEWS; k++) {
+            const hk_activation_info *row = hk_activation_row(r);
+            act_case c = {.text = row->name, .view = (view)(k % VIEWS), .shape = shapes[k / VIEWS]};
+            const hk_shape source = view_source(c.view, c.shape);
+            if (hk_shape_count(source) < 5) continue; /* all of them may lie where the slope is 0 */
+            hk_tensor *x = points(ctx, source, row);
+            char what[80];
+            snprintf(what, sizeof what, "%s, rank %d, view %d", row->name, c.shape.rank, c.view);
+            assert_gradient(ctx, what, apply, &c, 1, &x, NULL);
+            hk_tensor_destroy(x);
+        }
+}
+
+/* Parameters as numbers of the layer, one for each channel (axis 1), one for each element. */
+static void parameters(void **state) {
+    hk_context *ctx = *state;
+    const hk_shape x_shape = {3, {3, 5, 2}};
+    static const hk_shape per[] = {{0, {0}}, {1, {1}}, {3, {1, 5, 1}}, {2, {5, 1}}, {3, {3, 5, 2}}, {3, {3, 1, 1}}};
+    int learned = 0;
+    for (int r = 0; r < hk_activation_count(); r++) {
+        const hk_activation_info *row = hk_activation_row(r);
+        hk_activation_spec spec;
+        must(hk_activation_parse(ctx, row->name, &spec));
+        for (int64_t k = 0; row->n_params > 0 && k < COUNT(per) * VIEWS; k++) {
+            act_case c = {.spec = &spec, .view = (view)(k % VIEWS), .shape = x_shape};
+            hk_tensor *in[1 + HK_ACTIVATION_MAX_PARAMS] = {points(ctx, view_source(c.view, x_shape), row)};
+            for (int p = 0; p < row->n_params; p++) {
+                const double v = row->params[p].value;
+                in[1 + p] = seeded(ctx, HK_F64, per[k / VIEWS], row->params[p].name, v - 0.1, v + 0.1, 0);
+            }
+            char what[80];
+            snprintf(what, sizeof what, "%s, parameters %lld, view %d", row->name, (long long)(k / VIEWS), c.view);
+            assert_gradient(ctx, what, apply, &c, 1 + row->n_params, in, NULL);
+            /* The parameters alone, x constant; then x alone. */
+            const bool x_fixed[1 + HK_ACTIVATION_MAX_PARAMS] = {true};
+            assert_gradient(ctx, what, apply, &c, 1 + row->n_params, in, x_fixed);
+            const bool fixed[] = {false, true, true, true, true};
+            assert_gradient(ctx, what, apply, &c, 1 + row->n_params, in, fixed);
+            for (int i = 0; i <= row->n_params; i++) hk_tensor_destroy(in[i]);
+            learned++;
+        }
+    }
+    assert_true(learned > 0);
+}
+
+static hk_tensor *composed(hk_context *ctx, int n, hk_tensor *const *in, void *arg) {
+    (void)ctx, (void)n, (void)arg;
+    hk_tensor *x = in[0];
+    return hk_mul(x, hk_activate(hk_add(hk_activate(x, "tanh"), hk_scale(x, 0.5, 0)), "sigmoid"));
+}
+
+static void used_several_times(void **state) {
+    hk_context *ctx = *state;
+    hk_tensor *x = seeded(ctx, HK_F64, HK_SHAPE(3, 5), "composed", -2, 2, 0);
+    assert_gradient(ctx, "composed", composed, NULL, 1, &x, NULL);
+}
+
+/* At the kink itself: what the blocks say, and what the oracle in double says. */
+static void slopes_at_zero(void **state) {
+    hk_context *ctx = *state;
+    static const struct {
+        const char *text;
+        double want;
+    } cases[] = {{"relu", 0}, {"leaky_relu", 0.01}, {"leaky_relu:negative_slope=0.5", 0.5}, {"prelu", 0.25},
+                 {"identity", 1}, {"tanh", 1}, {"sigmoid", 0.25}};
+    for (int64_t k = 0; k < 2 * COUNT(cases); k++) {
+        const double zero[] = {0, -0.0}, want = cases[k / 2].want;
+        hk_tensor *x = hk_require_grad(kept(ctx, k % 2 ? HK_F64 : HK_F32, HK_SHAPE(2), zero));
+        hk_tensor *y = hk_activate(x, cases[k / 2].text);
+        must(hk_backward_from(ctx, y, hk_full(ctx, hk_tensor_dtype(x), HK_SHAPE(2), 1)));
+        assert_values(cases[k / 2].text, hk_grad(x), 2, (const double[]){want, want}, k % 2 ? 0 : 1e-8);
+        hk_activation_spec spec;
+        must(hk_activation_parse(ctx, cases[k / 2].text, &spec));
+        assert_close(cases[k / 2].text, 0, hk_activation_slope(&spec, 0), want, 0);
+        must(hk_step_end(ctx));
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(by_name, setup, teardown),
+        cmocka_unit_test_setup_teardown(parameters, setup, teardown),
+        cmocka_unit_test_setup_teardown(used_several_times, setup, teardown),
+        cmocka_unit_test_setup_teardown(slopes_at_zero, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
