@@ -2,8 +2,6 @@
    SPDX-License-Identifier: MIT */
 #include "tape.h"
 
-#include <math.h>
-
 #include "pointwise_kernels.h"
 
 typedef struct pointwise_attr {
@@ -22,8 +20,8 @@ static hk_status pointwise_forward(hk_op_call *c) {
     if (c->n_in == 2 && !hk__broadcast(shape, c->in[1]->shape, &shape))
         return hk__shapes_differ(c, "shapes do not broadcast", c->in[0], c->in[1]);
     if (!hk_op_output(c, 0, c->in[0]->dtype, shape)) return c->ctx->status;
-    hk__map(c->ctx, kernels(c, c->in[0])->row[attr->id].value, attr->param, c->out[0], c->n_in, c->in,
-            false);
+    hk__map(c->ctx, kernels(c, c->in[0])->row[attr->id].value, attr->param, c->out[0], c->n_in,
+            c->in, false);
     return c->ctx->status;
 }
 
@@ -35,7 +33,8 @@ static void along_slope(hk_op_call *c, int i, hk_tensor *out, hk_tensor *along, 
     int n = 2;
     if (c->n_in == 2) operands[n++] = c->in[1];
     operands[n++] = c->out[0];
-    hk__map(c->ctx, kernels(c, out)->row[attr->id].slope[i], attr->param, out, n, operands, accumulate);
+    hk__map(c->ctx, kernels(c, out)->row[attr->id].slope[i], attr->param, out, n, operands,
+            accumulate);
 }
 
 static hk_status pointwise_backward(hk_op_call *c) {
@@ -68,7 +67,8 @@ static hk_status pointwise_jvp(hk_op_call *c) {
 
 /* One hk_op for each row: they differ in name alone, so that errors and listings name the operation. */
 static const hk_op pointwise_ops[HK__PW_COUNT] = {
-#define HK_ONE(id, y, da) [HK__PW_##id] = {#id, pointwise_forward, pointwise_backward, pointwise_jvp},
+#define HK_ONE(id, y, da)                                                                          \
+    [HK__PW_##id] = {#id, pointwise_forward, pointwise_backward, pointwise_jvp},
 #define HK_TWO(id, y, da, db) HK_ONE(id, y, da)
 #include "pointwise.def"
 #undef HK_ONE
@@ -80,18 +80,22 @@ static hk_tensor *one(hk__pointwise_id id, hk_tensor *a, double p0, double p1) {
     return HK_APPLY(&pointwise_ops[id], &attr, a);
 }
 
-static hk_tensor *two(hk__pointwise_id id, hk_tensor *a, hk_tensor *b, double p0) {
+hk_tensor *hk__pointwise_two(hk__pointwise_id id, hk_tensor *a, hk_tensor *b, double p0) {
     const pointwise_attr attr = {id, {p0, 0}};
     return HK_APPLY(&pointwise_ops[id], &attr, a, b);
 }
 
-hk_tensor *hk_add(hk_tensor *a, hk_tensor *b) { return two(HK__PW_add, a, b, 0); }
-hk_tensor *hk_sub(hk_tensor *a, hk_tensor *b) { return two(HK__PW_sub, a, b, 0); }
-hk_tensor *hk_mul(hk_tensor *a, hk_tensor *b) { return two(HK__PW_mul, a, b, 0); }
-hk_tensor *hk_div(hk_tensor *a, hk_tensor *b) { return two(HK__PW_div, a, b, 0); }
-hk_tensor *hk_pow(hk_tensor *a, hk_tensor *b) { return two(HK__PW_pow, a, b, 0); }
-hk_tensor *hk_maximum(hk_tensor *a, hk_tensor *b) { return two(HK__PW_maximum, a, b, 0); }
-hk_tensor *hk_minimum(hk_tensor *a, hk_tensor *b) { return two(HK__PW_minimum, a, b, 0); }
+hk_tensor *hk_add(hk_tensor *a, hk_tensor *b) { return hk__pointwise_two(HK__PW_add, a, b, 0); }
+hk_tensor *hk_sub(hk_tensor *a, hk_tensor *b) { return hk__pointwise_two(HK__PW_sub, a, b, 0); }
+hk_tensor *hk_mul(hk_tensor *a, hk_tensor *b) { return hk__pointwise_two(HK__PW_mul, a, b, 0); }
+hk_tensor *hk_div(hk_tensor *a, hk_tensor *b) { return hk__pointwise_two(HK__PW_div, a, b, 0); }
+hk_tensor *hk_pow(hk_tensor *a, hk_tensor *b) { return hk__pointwise_two(HK__PW_pow, a, b, 0); }
+hk_tensor *hk_maximum(hk_tensor *a, hk_tensor *b) {
+    return hk__pointwise_two(HK__PW_maximum, a, b, 0);
+}
+hk_tensor *hk_minimum(hk_tensor *a, hk_tensor *b) {
+    return hk__pointwise_two(HK__PW_minimum, a, b, 0);
+}
 hk_tensor *hk_neg(hk_tensor *x) { return one(HK__PW_neg, x, 0, 0); }
 hk_tensor *hk_abs(hk_tensor *x) { return one(HK__PW_abs, x, 0, 0); }
 hk_tensor *hk_exp(hk_tensor *x) { return one(HK__PW_exp, x, 0, 0); }
@@ -108,27 +112,6 @@ hk_tensor *hk_clamp(hk_tensor *x, double low, double high) {
         return NULL;
     }
     return one(HK__PW_clamp, x, low, high);
-}
-
-/* --- losses: the mean of a row of the table --------------------------------------------------------- */
-
-static hk_tensor *mean_of(hk_tensor *terms) { return hk_mean(terms, HK_ALL_AXES, false); }
-
-hk_tensor *hk_mse(hk_tensor *x, hk_tensor *target) {
-    return mean_of(two(HK__PW_mse, x, target, 0));
-}
-hk_tensor *hk_l1(hk_tensor *x, hk_tensor *target) {
-    return mean_of(two(HK__PW_l1, x, target, 0));
-}
-hk_tensor *hk_bce_with_logits(hk_tensor *x, hk_tensor *target) {
-    return mean_of(two(HK__PW_bce_with_logits, x, target, 0));
-}
-hk_tensor *hk_huber(hk_tensor *x, hk_tensor *target, double delta) {
-    if (x && !(delta > 0 && isfinite(delta))) {
-        hk_fail(x->ctx, HK_ERR_ARGUMENT, "huber", "delta must be above 0, not %g", delta);
-        return NULL;
-    }
-    return mean_of(two(HK__PW_huber, x, target, delta));
 }
 
 /* --- comparisons: no gradient ------------------------------------------------------------------------- */

@@ -22,15 +22,26 @@ typedef enum hk__pointwise_id {
     HK__PW_COUNT
 } hk__pointwise_id;
 
-typedef enum hk__comparison { HK__LT, HK__LE, HK__GT, HK__GE, HK__EQ, HK__NE, HK__COMPARISONS } hk__comparison;
+typedef enum hk__comparison {
+    HK__LT,
+    HK__LE,
+    HK__GT,
+    HK__GE,
+    HK__EQ,
+    HK__NE,
+    HK__COMPARISONS
+} hk__comparison;
 
 typedef struct hk__pointwise_kernels {
     hk__pointwise row[HK__PW_COUNT];
     hk__map_fn *compare[HK__COMPARISONS]; /* (u8 y; a, b) */
     hk__map_fn *where;                    /* (y; u8 cond, a, b) */
     hk__map_fn *masked;                   /* (y; x, u8 mask): mask ? param0·x + param1 : param2 */
-    hk__map_fn *where_part[2];            /* (out; g, u8 cond): g where the condition holds, or does not */
+    hk__map_fn *where_part[2]; /* (out; g, u8 cond): g where the condition holds, or does not */
 } hk__pointwise_kernels;
+
+/* Row `id` as an operation on the tape: its value at a and b, with parameter p0. */
+hk_tensor *hk__pointwise_two(hk__pointwise_id id, hk_tensor *a, hk_tensor *b, double p0);
 
 HK_STAMP_TABLES(hk__pointwise_kernels, hk__pointwise);
 

@@ -1,4 +1,4 @@
-/* softmax.c: softmax, log-softmax and cross-entropy.
+/* softmax.c: softmax and log-softmax.
    SPDX-License-Identifier: MIT */
 #include "row_kernels.h"
 #include "tape.h"
@@ -14,9 +14,6 @@ typedef struct rows_job {
     int accumulate;
     const char *x, *g; /* inputs (x: logits, or the result in a slope) */
     char *out;
-    const int32_t *labels;
-    double smoothing, scale;
-    double *losses;
 } rows_job;
 
 static rows_job job_for(hk_op_call *c, const hk_tensor *t) {
@@ -51,8 +48,8 @@ static void slope_block(void *arg, int64_t block, int worker) {
     const rows_job *j = arg;
     const int64_t bytes = j->n * (int64_t)j->size, end = last_row(j, block);
     for (int64_t r = block * j->block; r < end; r++)
-        (j->log ? j->k->log_softmax_slope : j->k->softmax_slope)(j->n, j->x + r * bytes, j->g + r * bytes,
-                                                                 j->out + r * bytes, j->accumulate);
+        (j->log ? j->k->log_softmax_slope : j->k->softmax_slope)(
+            j->n, j->x + r * bytes, j->g + r * bytes, j->out + r * bytes, j->accumulate);
 }
 
 static hk_status value_forward(hk_op_call *c, bool log) {
@@ -114,126 +111,3 @@ static hk_tensor *along_axis(const hk_op *op, hk_tensor *x, int axis) {
 
 hk_tensor *hk_softmax(hk_tensor *x, int axis) { return along_axis(&softmax_op, x, axis); }
 hk_tensor *hk_log_softmax(hk_tensor *x, int axis) { return along_axis(&log_softmax_op, x, axis); }
-
-/* --- cross-entropy: output 1 keeps the probabilities for backward ------------------------------------------ */
-
-static hk_status check_labels(hk_op_call *c, const hk_tensor *logits, const hk_tensor *labels) {
-    HK_TRY(hk__need_real(c, 0, 0));
-    if (labels->dtype != HK_I32)
-        return hk_fail(c->ctx, HK_ERR_DTYPE, c->op->name, "labels are i32 class numbers, not %s",
-                       hk_dtype_name(labels->dtype));
-    if (logits->shape.rank != 2 || labels->shape.rank != 1 || logits->shape.dim[0] != labels->shape.dim[0])
-        return hk__shapes_differ(c, "logits are (n, classes) and labels (n)", logits, labels);
-    const int64_t n = logits->shape.dim[0], classes = logits->shape.dim[1];
-    if (n == 0) return hk__shapes_differ(c, "an empty batch has no mean loss", logits, labels);
-    const int32_t *label = labels->data;
-    for (int64_t i = 0; i < n; i++)
-        if (label[i] < 0 || label[i] >= classes)
-            return hk_fail(c->ctx, HK_ERR_ARGUMENT, c->op->name,
-                           "label %d at position %lld is outside of 0 to %lld", (int)label[i], (long long)i,
-                           (long long)classes - 1);
-    return HK_OK;
-}
-
-static void loss_block(void *arg, int64_t block, int worker) {
-    (void)worker;
-    const rows_job *j = arg;
-    const int64_t bytes = j->n * (int64_t)j->size, end = last_row(j, block);
-    for (int64_t r = block * j->block; r < end; r++)
-        j->losses[r] = j->k->cross_entropy(j->n, j->x + r * bytes, j->labels[r], j->smoothing,
-                                           j->out + r * bytes);
-}
-
-static hk_status cross_entropy_forward(hk_op_call *c) {
-    hk_tensor *x = hk_contiguous(c->in[0]), *labels = hk_contiguous(c->in[1]);
-    if (!x || !labels) return c->ctx->status;
-    HK_TRY(check_labels(c, x, labels));
-    if (!hk_op_output(c, 0, x->dtype, HK_SCALAR) || !hk_op_output(c, 1, x->dtype, x->shape))
-        return c->ctx->status;
-    const hk__mark mark = hk__arena_mark(&c->ctx->scratch);
-    rows_job j = job_for(c, x);
-    j.x = x->data;
-    j.out = c->out[1]->data;
-    j.labels = labels->data;
-    j.smoothing = *(const double *)c->attr;
-    j.losses = hk__scratch(c->ctx, (size_t)j.rows * sizeof(double));
-    if (!j.losses) return c->ctx->status;
-    run_rows(c, &j, loss_block);
-    double total = 0;
-    for (int64_t r = 0; r < j.rows; r++) total += j.losses[r];
-    hk__arena_rewind(&c->ctx->scratch, mark);
-    hk__fill(c->ctx, c->out[0], total / (double)j.rows);
-    return c->ctx->status;
-}
-
-static void loss_slope_block(void *arg, int64_t block, int worker) {
-    (void)worker;
-    const rows_job *j = arg;
-    const int64_t bytes = j->n * (int64_t)j->size, end = last_row(j, block);
-    for (int64_t r = block * j->block; r < end; r++)
-        j->k->cross_entropy_slope(j->n, j->x + r * bytes, j->labels[r], j->smoothing, j->scale,
-                                  j->out + r * bytes, j->accumulate);
-}
-
-/* out (+)= scale·(p - target): with scale = g/n the gradient of the logits. */
-static void loss_slope(hk_op_call *c, hk_tensor *out, double scale, bool accumulate) {
-    hk_tensor *labels = hk_contiguous(c->in[1]);
-    if (!labels) return;
-    rows_job j = job_for(c, c->out[1]);
-    j.x = c->out[1]->data;
-    j.out = out->data;
-    j.labels = labels->data;
-    j.smoothing = *(const double *)c->attr;
-    j.scale = scale;
-    j.accumulate = accumulate;
-    run_rows(c, &j, loss_slope_block);
-}
-
-static hk_status cross_entropy_backward(hk_op_call *c) {
-    bool accumulate;
-    hk_tensor *gin = hk__grad_target(c, 0, &accumulate);
-    if (gin) loss_slope(c, gin, hk_tensor_item(c->gout[0]) / (double)c->in[1]->shape.dim[0], accumulate);
-    return c->ctx->status;
-}
-
-/* Σ (p - target)·t/n. */
-static hk_status cross_entropy_jvp(hk_op_call *c) {
-    hk_tensor *slope = hk__empty(c->ctx, c->out[1]->dtype, c->out[1]->shape);
-    if (!slope) return c->ctx->status;
-    loss_slope(c, slope, 1.0 / (double)c->in[1]->shape.dim[0], false);
-    return hk_op_add_tangent(c, 0, hk_sum(hk_mul(slope, c->tin[0]), HK_ALL_AXES, false));
-}
-
-static const hk_op cross_entropy_op = {"cross_entropy", cross_entropy_forward, cross_entropy_backward,
-                                       cross_entropy_jvp};
-
-hk_tensor *hk_cross_entropy_smooth(hk_tensor *logits, hk_tensor *labels, double smoothing) {
-    if (logits && !(smoothing >= 0 && smoothing <= 1)) {
-        hk_fail(logits->ctx, HK_ERR_ARGUMENT, "cross_entropy", "label smoothing must be from 0 to 1, not %g",
-                smoothing);
-        return NULL;
-    }
-    hk_tensor *in[] = {logits, labels};
-    return hk_apply(&cross_entropy_op, &smoothing, sizeof smoothing, 2, in, 2, NULL);
-}
-
-hk_tensor *hk_cross_entropy(hk_tensor *logits, hk_tensor *labels) {
-    return hk_cross_entropy_smooth(logits, labels, 0);
-}
-
-double hk_accuracy(hk_tensor *logits, hk_tensor *labels) {
-    const double none = (double)__builtin_nanf("");
-    hk_tensor *answers = hk_contiguous(hk_argmax(logits, -1, false));
-    labels = hk_contiguous(labels);
-    if (!answers || !labels) return none;
-    if (labels->dtype != HK_I32 || !hk_shape_equal(answers->shape, labels->shape)) {
-        char a[160], b[160];
-        hk_fail(logits->ctx, HK_ERR_SHAPE, "accuracy", "logits are (n, classes) and labels i32 (n): %s and %s",
-                hk__tensor_text(logits, a, sizeof a), hk__tensor_text(labels, b, sizeof b));
-        return none;
-    }
-    const int64_t n = hk_shape_count(labels->shape);
-    int64_t right = 0;
-    for (int64_t i = 0; i < n; i++) right += ((int32_t *)answers->data)[i] == ((int32_t *)labels->data)[i];
-    return n > 0 ? (double)right / (double)n : none;
-}

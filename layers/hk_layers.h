@@ -107,12 +107,13 @@ HK_API hk_module *hk_module_create(hk_context *ctx, const hk_module_class *cls, 
 HK_API void *hk_module_state(hk_module *m);
 
 /* How a parameter starts. */
+typedef enum hk_init_kind {
+    HK_INIT_WEIGHT,  /* by the initialiser's name, from the two fans */
+    HK_INIT_BIAS,    /* likewise */
+    HK_INIT_CONSTANT /* value; an activation's own parameter */
+} hk_init_kind;
 typedef struct hk_init {
-    enum {
-        HK_INIT_WEIGHT,  /* by the initialiser's name, from the two fans */
-        HK_INIT_BIAS,    /* likewise */
-        HK_INIT_CONSTANT /* value; an activation's own parameter */
-    } kind;
+    hk_init_kind kind;
     int64_t fan_in, fan_out;
     double value;
 } hk_init;

@@ -10,6 +10,7 @@ typedef struct plant {
     double slope;       /* factor on the gradient */
     double one_element; /* factor on the gradient of element 4 alone */
     double tangent;     /* factor on the direction */
+    bool hidden;        /* an error in the direction that <v, J·u> does not see */
 } plant;
 
 static hk_status cube_forward(hk_op_call *c) {
@@ -30,7 +31,15 @@ static hk_status cube_backward(hk_op_call *c) {
 }
 
 static hk_status cube_jvp(hk_op_call *c) {
-    return hk_op_add_tangent(c, 0, slope(c, c->tin[0], ((const plant *)c->attr)->tangent));
+    const plant *p = c->attr;
+    hk_tensor *t = hk_contiguous(slope(c, c->tin[0], p->tangent));
+    const hk_random v = hk_random_stream(0, "gradcheck/v", 0); /* the checker's weights are 2v - 1 */
+    if (!t) return HK_ERR_MEMORY;
+    if (p->hidden) {
+        ((double *)hk_tensor_data(t))[0] += 2 * hk_random_uniform(v, 1) - 1;
+        ((double *)hk_tensor_data(t))[1] -= 2 * hk_random_uniform(v, 0) - 1;
+    }
+    return hk_op_add_tangent(c, 0, t);
 }
 
 static const hk_op cube_op = {"cube", cube_forward, cube_backward, cube_jvp};
@@ -54,14 +63,23 @@ static void planted_errors_are_seen(void **state) {
         bool right, skip_jvp, reverse; /* reverse: the error is in backward */
         int64_t failed;
     } cases[] = {
-        {{1, 1, 1}, true, false, false, 0},         {{1.001, 1, 1}, false, false, true, 9},
-        {{1.000001, 1, 1}, false, false, true, 9},  {{-1, 1, 1}, false, false, true, 9},
-        {{0, 1, 1}, false, false, true, 9},         {{NAN, 1, 1}, false, false, true, 9},
-        {{INFINITY, 1, 1}, false, false, true, 9},  {{1, 1.001, 1}, false, false, true, 1},
-        {{1, 0, 1}, false, false, true, 1},         {{1, NAN, 1}, false, false, true, 1},
-        {{1, 1, 1.001}, false, false, false, 0},    {{1, 1, -1}, false, false, false, 0},
-        {{1, 1, 0}, false, false, false, 0},        {{1, 1, NAN}, false, false, false, 0},
-        {{1, 1, 0}, true, true, false, 0},          {{1, 1, 1.000001}, false, false, false, 0},
+        {{1, 1, 1, false}, true, false, false, 0},
+        {{1.001, 1, 1, false}, false, false, true, 9},
+        {{1.000001, 1, 1, false}, false, false, true, 9},
+        {{-1, 1, 1, false}, false, false, true, 9},
+        {{0, 1, 1, false}, false, false, true, 9},
+        {{NAN, 1, 1, false}, false, false, true, 9},
+        {{INFINITY, 1, 1, false}, false, false, true, 9},
+        {{1, 1.001, 1, false}, false, false, true, 1},
+        {{1, 0, 1, false}, false, false, true, 1},
+        {{1, NAN, 1, false}, false, false, true, 1},
+        {{1, 1, 1.001, false}, false, false, false, 0},
+        {{1, 1, -1, false}, false, false, false, 0},
+        {{1, 1, 0, false}, false, false, false, 0},
+        {{1, 1, NAN, false}, false, false, false, 0},
+        {{1, 1, 0, false}, true, true, false, 0},
+        {{1, 1, 1 + 1e-8, false}, false, false, false, 0}, /* below the difference's noise: <v, J·u> sees it */
+        {{1, 1, 1, true}, false, false, false, 0},         /* and this the difference alone */
     };
     for (int64_t k = 0; k < COUNT(cases); k++) {
         hk_gradcheck_result r;
@@ -170,7 +188,7 @@ static void inputs_are_restored(void **state) {
     hk_tensor *x = seeded(ctx, HK_F64, HK_SHAPE(3, 3), "cube", -2, 2, 0);
     double before[9];
     must(hk_tensor_read(x, before, sizeof before));
-    plant right = {1, 1, 1}, wrong = {2, 1, 1};
+    plant right = {1, 1, 1, false}, wrong = {2, 1, 1, false};
     hk_gradcheck_result r;
     must(check(ctx, cube, &right, x, false, &r));
     assert_memory_equal(hk_tensor_data(x), before, sizeof before);
@@ -218,7 +236,7 @@ static hk_tensor *sum_of_all(hk_context *ctx, int n, hk_tensor *const *in, void 
 static void reports_and_many_inputs(void **state) {
     hk_context *ctx = *state;
     hk_tensor *x = seeded(ctx, HK_F64, HK_SHAPE(3, 3), "cube", 0.5, 2, 0);
-    plant right = {1, 1, 1};
+    plant right = {1, 1, 1, false};
     listing l = {0};
     const hk_gradcheck_config config = {.report = list, .report_arg = &l};
     hk_gradcheck_result r;

@@ -63,6 +63,12 @@ static void two_outputs(void **state) {
     must(hk_backward_from(ctx, y, hk_full(ctx, HK_F64, HK_SHAPE(3, 5), 1)));
     assert_values("c", hk_grad(in[1]), 5, (const double[5]){0}, 0); /* not touched: zero */
     must(hk_step_end(ctx));
+    for (int i = 0; i < 3; i++) assert_non_null(hk_full(ctx, HK_F64, HK_SHAPE(1000), NAN)); /* what memory holds */
+    must(hk_step_end(ctx));
+    hk_tensor *through[] = {in[0], hk_exp(in[1])}; /* nor is an intermediate, which has no memory of zeros */
+    must(hk_backward_from(ctx, pair(ctx, 2, through, &first), hk_full(ctx, HK_F64, HK_SHAPE(3, 5), 1)));
+    assert_values("c", hk_grad(in[1]), 5, (const double[5]){0}, 0);
+    must(hk_step_end(ctx));
 }
 
 /* An operation that hands back its input gives a tensor of its own. */
@@ -79,8 +85,19 @@ static hk_tensor *same(hk_context *ctx, int n, hk_tensor *const *in, void *arg) 
     return hk_mul(hk_apply(&same_op, NULL, 0, 1, &square, 1, NULL), y);
 }
 
+static hk_status second_forward(hk_op_call *c) {
+    c->out[0] = c->in[1];
+    return HK_OK;
+}
+static const hk_op second_op = {"second", second_forward, same_backward, same_jvp};
+
 static void handing_back_an_input(void **state) {
     hk_context *ctx = *state;
+    hk_tensor *w = hk_require_grad(hk_tensor_new(ctx, HK_F64, HK_SHAPE(3)));
+    hk_tensor *in[] = {w, hk_full(ctx, HK_F64, HK_SHAPE(3), 2)}; /* the constant must not become a variable */
+    assert_ptr_not_equal(hk_apply(&second_op, NULL, 0, 2, in, 1, NULL), in[1]);
+    assert_int_equal(hk_backward(ctx, hk_sum(in[1], HK_ALL_AXES, false)), HK_ERR_GRADIENT);
+    hk_error_clear(ctx);
     hk_tensor *x = seeded(ctx, HK_F64, HK_SHAPE(3), "x", 0.5, 2, 0);
     assert_ptr_not_equal(hk_apply(&same_op, NULL, 0, 1, &x, 1, NULL), x);
     must(hk_step_end(ctx));

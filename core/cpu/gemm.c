@@ -101,49 +101,54 @@ HK_INLINE void tile(const int rows, const int vecs, const tile_args *args) {
 #define ROWS_TO_12(X, v) ROWS_TO_8(X, v) X(9, v) X(10, v) X(11, v) X(12, v)
 #if HK_VECTOR_REGISTERS == 32
 ROWS_TO_12(TILE, 1) ROWS_TO_12(TILE, 2) ROWS_TO_8(TILE, 3)
-static tile_function *const tiles[VECS][ROWS] = {
+static tile_function *const tile_functions[VECS][ROWS] = {
     {ROWS_TO_12(TILE_NAME, 1)}, {ROWS_TO_12(TILE_NAME, 2)}, {ROWS_TO_8(TILE_NAME, 3)}};
 #else
 ROWS_TO_12(TILE, 1) ROWS_TO_6(TILE, 2)
-static tile_function *const tiles[VECS][ROWS] = {{ROWS_TO_12(TILE_NAME, 1)},
+static tile_function *const tile_functions[VECS][ROWS] = {{ROWS_TO_12(TILE_NAME, 1)},
                                                  {ROWS_TO_6(TILE_NAME, 2)}};
 #endif
 
 /* ---- packing ---- */
 
-/* Whole or cut off by the edge of the matrix: lane i of out[j] is src[i * ld + j], 0 beyond. */
-static void transpose_part(const hk_real *src, int64_t ld, int64_t rows, int64_t cols,
-                           hk_vec out[L]) {
-    if (rows >= L && cols >= L) {
-        hk_vtranspose(src, ld, out);
-        return;
-    }
-    hk_real whole[L * L];
-    const hk_vec zero = hk_vset1(0);
-    for (int64_t i = 0; i < L; i++)
-        hk_vstore(whole + i * L, i < rows ? hk_vload_part(src + i * ld, least(cols, L)) : zero);
-    hk_vtranspose(whole, L, out);
+/* hk_vcolumns of a corner of the matrix: zeros beyond rows and cols. */
+static void corner_columns(const hk_real *src, int64_t ld, int64_t rows, int64_t cols,
+                           hk_vec out[4]) {
+    hk_real whole[L * 4] = {0};
+    for (int64_t i = 0; i < least(rows, L); i++)
+        for (int64_t j = 0; j < least(cols, 4); j++)
+            whole[i * 4 + j] = src[i * ld + j];
+    hk_vcolumns(whole, 4, out);
 }
 
-/* panel[s][j] = src[j][s] for s < k and j < cols; the panel is vecs vectors wide, zeros beyond cols. */
-static void pack_turned(const hk_real *src, int64_t ld, int64_t k, int64_t cols, int64_t vecs,
+/* panel[s][j] = src[j][s] for s < k and j < cols; the panel is `width` wide, zeros beyond cols. */
+static void pack_turned(const hk_real *src, int64_t ld, int64_t k, int64_t cols, int64_t width,
                         hk_real *panel) {
-    for (int64_t j = 0; j < cols; j += L)
-        for (int64_t s = 0; s < k; s += L) {
-            hk_vec out[L];
-            transpose_part(src + j * ld + s, ld, cols - j, k - s, out);
-            const int64_t steps = least(L, k - s);
-            for (int64_t t = 0; t < steps; t++)
-                hk_vstore(panel + (s + t) * vecs * L + j, out[t]);
+    for (int64_t j = 0; j < cols; j += L) {
+        const hk_real *from = src + j * ld;
+        hk_real *to = panel + j;
+        int64_t s = 0;
+        hk_vec out[4];
+        for (; j + L <= cols && s + 4 <= k; s += 4, to += 4 * width) {
+            hk_vcolumns(from + s, ld, out);
+            HK_UNROLL
+            for (int t = 0; t < 4; t++)
+                hk_vstore(to + t * width, out[t]);
         }
+        for (; s < k; s += 4) {
+            corner_columns(from + s, ld, cols - j, k - s, out);
+            for (int t = 0; t < least(4, k - s); t++, to += width)
+                hk_vstore(to, out[t]);
+        }
+    }
 }
 
 /* panel[s][j] = src[s][j]. */
-static void pack_copy(const hk_real *src, int64_t ld, int64_t k, int64_t cols, int64_t vecs,
+static void pack_copy(const hk_real *src, int64_t ld, int64_t k, int64_t cols, int64_t width,
                       hk_real *panel) {
-    for (int64_t s = 0; s < k; s++, src += ld, panel += vecs * L)
-        for (int64_t v = 0; v < vecs; v++)
-            hk_vstore(panel + v * L, hk_vload_part(src + v * L, least(L, cols - v * L)));
+    for (int64_t s = 0; s < k; s++, src += ld, panel += width)
+        for (int64_t j = 0; j < cols; j += L)
+            hk_vstore(panel + j, hk_vload_part(src + j, least(L, cols - j)));
 }
 
 /* ---- from a tile into C where it cannot write itself ---- */
@@ -172,11 +177,10 @@ static void store_turned(const hk_real *buffer, int64_t rows, int64_t cols, cons
     for (int64_t i = 0; i < rows; i += L) {
         const int64_t count = least(L, rows - i);
         const hk_vec bias = to->bias ? hk_vload_part(to->bias + i, count) : hk_vset1(0);
-        for (int64_t j = 0; j < cols; j += L) {
-            hk_vec out[L];
-            hk_vtranspose(buffer + i * WIDTH + j, WIDTH, out);
-            const int64_t lines = least(L, cols - j);
-            for (int64_t t = 0; t < lines; t++) {
+        for (int64_t j = 0; j < cols; j += 4) {
+            hk_vec out[4];
+            hk_vcolumns(buffer + i * WIDTH + j, WIDTH, out);
+            for (int t = 0; t < least(4, cols - j); t++) {
                 hk_real *here = to->c + (j + t) * to->ldc + i;
                 hk_vec x = out[t];
                 if (to->bias) x += bias;
@@ -189,7 +193,7 @@ static void store_turned(const hk_real *buffer, int64_t rows, int64_t cols, cons
 
 /* ---- blocks ---- */
 
-/* The part of one block that lies in one chunk of k. */
+/* Some tiles of one panel. */
 typedef struct span {
     int64_t first_tile, end_tile, col, cols, vecs;
     bool first_chunk;
@@ -207,7 +211,7 @@ static void run_direct(const hk__gemm *job, const hk__gemm_cut *cut, const span 
         const int64_t next = part_begin(cut->rows, cut->tiles, t + 1);
         args.p = p + row * cut->p_row;
         args.c = (hk_real *)job->c + row * job->ldc + part->col;
-        tiles[part->vecs - 1][next - row - 1](&args);
+        tile_functions[part->vecs - 1][next - row - 1](&args);
         row = next;
     }
 }
@@ -225,7 +229,7 @@ static void run_buffered(const hk__gemm *job, const hk__gemm_cut *cut, const spa
     for (int64_t t = part->first_tile; t < part->end_tile; t++) {
         const int64_t next = part_begin(cut->rows, cut->tiles, t + 1);
         args.p = p + row * cut->p_row;
-        tiles[part->vecs - 1][next - row - 1](&args);
+        tile_functions[part->vecs - 1][next - row - 1](&args);
         to.c = (hk_real *)job->c + (cut->swapped ? col * job->ldc + row : row * job->ldc + col);
         to.bias = bias ? bias + (cut->swapped ? row : col) : NULL;
         (cut->swapped ? store_turned : store_edge)(buffer, next - row, part->cols, &to);
@@ -233,45 +237,56 @@ static void run_buffered(const hk__gemm *job, const hk__gemm_cut *cut, const spa
     }
 }
 
-/* All tiles of a part of one panel: every chunk of k in turn. */
-static void run_panel(const hk__gemm *job, const hk__gemm_cut *cut, int64_t panel_id, span part,
-                      hk__gemm_worker *worker) {
-    const hk_real *p = cut->swapped ? job->b : job->a;
-    const hk_real *q = cut->swapped ? job->a : job->b;
-    const bool whole = part.cols == part.vecs * L, direct = whole && !cut->swapped;
-    const bool pack = cut->pack || !whole;
-    for (int64_t chunk = 0; chunk < cut->chunks; chunk++) {
-        const int64_t s = part_begin(cut->k, cut->chunks, chunk);
-        tile_args args = {.p = p + s * cut->p_step, .p_row = cut->p_row, .p_step = cut->p_step};
-        args.k = part_begin(cut->k, cut->chunks, chunk + 1) - s;
-        args.q = cut->q_turned ? q + part.col * cut->q_ld + s : q + s * cut->q_ld + part.col;
-        args.q_ld = cut->q_ld;
-        if (pack) {
-            if (worker->packed != panel_id || cut->chunks > 1)
-                (cut->q_turned ? pack_turned : pack_copy)(args.q, args.q_ld, args.k, part.cols,
-                                                          part.vecs, worker->panel);
-            worker->packed = panel_id;
-            args.q = worker->panel;
-            args.q_ld = part.vecs * L;
-        }
-        part.first_chunk = chunk == 0;
-        (direct ? run_direct : run_buffered)(job, cut, &part, args);
+/* Some tiles of one panel over one chunk of k. */
+static void run_panel(const hk__gemm *job, const hk__gemm_cut *cut, int64_t panel_id,
+                      int64_t chunk, const span *part, hk__gemm_worker *worker) {
+    const int64_t s = part_begin(cut->k, cut->chunks, chunk);
+    const hk_real *p = cut->swapped ? job->b : job->a, *q = cut->swapped ? job->a : job->b;
+    tile_args args = {.p = p + s * cut->p_step, .p_row = cut->p_row, .p_step = cut->p_step};
+    args.k = part_begin(cut->k, cut->chunks, chunk + 1) - s;
+    args.q = cut->q_turned ? q + part->col * cut->q_ld + s : q + s * cut->q_ld + part->col;
+    args.q_ld = cut->q_ld;
+    const bool whole = part->cols == part->vecs * L;
+    if (cut->pack || !whole) {
+        const int64_t id = panel_id * cut->chunks + chunk;
+        if (worker->packed != id)
+            (cut->q_turned ? pack_turned : pack_copy)(args.q, args.q_ld, args.k, part->cols,
+                                                      part->vecs * L, worker->panel);
+        worker->packed = id;
+        args.q = worker->panel;
+        args.q_ld = part->vecs * L;
     }
+    (whole && !cut->swapped ? run_direct : run_buffered)(job, cut, part, args);
 }
 
-/* Blocks count through the groups of a panel before they go on to the next panel. */
-static void run_blocks(const hk__gemm *job, const hk__gemm_cut *cut, int64_t job_index,
-                       int64_t begin, int64_t end, hk__gemm_worker *worker) {
-    const int64_t all_vecs = (cut->cols + L - 1) / L, groups = cut->groups;
-    for (int64_t panel = begin / groups; begin < end; panel++) {
-        const int64_t first = panel * groups, stop = least(end, first + groups);
-        const int64_t vec = part_begin(all_vecs, cut->panels, panel);
-        span part = {.col = vec * L};
-        part.vecs = part_begin(all_vecs, cut->panels, panel + 1) - vec;
-        part.cols = least(part.vecs * L, cut->cols - part.col);
-        part.first_tile = part_begin(cut->tiles, groups, begin - first);
-        part.end_tile = part_begin(cut->tiles, groups, stop - first);
-        run_panel(job, cut, job_index * cut->panels + panel, part, worker);
+/* Tiles [begin, end) of one round, counted down the rows of a panel before the next panel. */
+static void run_round(const hk__gemm *job, const hk__gemm_cut *cut, int64_t job_index,
+                      int64_t first_tile, int64_t tiles, int64_t begin, int64_t end,
+                      hk__gemm_worker *worker) {
+    const int64_t all_vecs = (cut->cols + L - 1) / L;
+    for (int64_t chunk = 0; chunk < cut->chunks; chunk++)
+        for (int64_t from = begin, panel = begin / tiles; from < end; panel++) {
+            const int64_t stop = least(end, (panel + 1) * tiles);
+            const int64_t vec = part_begin(all_vecs, cut->panels, panel);
+            span part = {.col = vec * L, .first_chunk = chunk == 0};
+            part.first_tile = first_tile + from - panel * tiles;
+            part.end_tile = first_tile + stop - panel * tiles;
+            part.vecs = part_begin(all_vecs, cut->panels, panel + 1) - vec;
+            part.cols = least(part.vecs * L, cut->cols - part.col);
+            run_panel(job, cut, job_index * cut->panels + panel, chunk, &part, worker);
+            from = stop;
+        }
+}
+
+static void run_tiles(const hk__gemm *job, const hk__gemm_cut *cut, int64_t job_index,
+                      int64_t begin, int64_t end, hk__gemm_worker *worker) {
+    const int64_t round_tiles = cut->round_tiles * cut->panels;
+    for (int64_t round = begin / round_tiles; begin < end; round++) {
+        const int64_t first = round * round_tiles, first_tile = round * cut->round_tiles;
+        const int64_t stop = least(end, first + round_tiles);
+        run_round(job, cut, job_index, first_tile,
+                  least(cut->round_tiles, cut->tiles - first_tile), begin - first, stop - first,
+                  worker);
         begin = stop;
     }
 }
@@ -333,6 +348,6 @@ const hk__gemm_kernels HK_STAMPED(hk__gemm) = {
     .tile_vecs = VECS,
     .tile_rows = {ROWS_1, ROWS_2, ROWS_3},
     .element = sizeof(hk_real),
-    .blocks = run_blocks,
+    .tiles = run_tiles,
     .dots = run_dots,
 };

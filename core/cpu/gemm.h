@@ -57,11 +57,10 @@ const char *hk__gemm_kind_name(hk__gemm_kind kind);
 
 /* ---- between gemm_run.c, which decides, and gemm.c, which is stamped and computes ---- */
 
-/* A product cut into blocks. Tiles compute R (rows, cols) = P (rows, k) · Q (k, cols): elements of P
+/* A product cut into tiles. Tiles compute R (rows, cols) = P (rows, k) · Q (k, cols): elements of P
    are broadcast straight from memory, whatever its strides, rows of Q fill vectors. Either P = op(A),
    Q = op(B), R = C; or, swapped, everything transposed: P = op(B)ᵀ, Q = op(A)ᵀ, R = Cᵀ, and tiles are
-   transposed on their way into C. Columns form panels of a few vectors, rows form tiles; consecutive
-   tiles of a panel form a group, and a block is one group of one panel. */
+   transposed on their way into C. Columns form panels of a few vectors, rows form tiles of a panel. */
 typedef struct hk__gemm_cut {
     bool swapped;
     bool pack; /* panels of Q are laid out in scratch first, transposed if q_turned */
@@ -69,13 +68,15 @@ typedef struct hk__gemm_cut {
     int64_t rows, cols, k;
     int64_t p_row, p_step; /* element (i, s) of P is p[i * p_row + s * p_step] */
     int64_t q_ld;          /* element (s, j) of Q is q[s * q_ld + j], q[j * q_ld + s] if q_turned */
-    int64_t panels, tiles, groups;
-    int64_t chunks; /* k is cut too, but one worker takes all chunks of a block, in order */
+    int64_t panels, tiles; /* tiles: down the rows of one panel */
+    /* The order of work keeps a piece of P in the L2 cache: rounds of so many tiles down the rows, in
+       each all chunks of k in order (by one worker), in each all panels. */
+    int64_t round_tiles, chunks;
 } hk__gemm_cut;
 
-/* What one worker keeps between the blocks of one call. */
+/* What one worker keeps between the panels of one call. */
 typedef struct hk__gemm_worker {
-    int64_t packed; /* which panel, counted over all jobs, lies in `panel`; -1 is none */
+    int64_t packed; /* which chunk of which panel of which job lies in `panel`; -1 is none */
     void *panel;
 } hk__gemm_worker;
 
@@ -84,9 +85,9 @@ typedef struct hk__gemm_kernels {
     int tile_vecs;  /* most vectors across a tile, and so across a panel */
     int tile_rows[3]; /* most rows of a tile of 1, 2, 3 vectors */
     size_t element; /* bytes */
-    /* Blocks [begin, end) of one product, groups of a panel first. */
-    void (*blocks)(const hk__gemm *job, const hk__gemm_cut *cut, int64_t job_index, int64_t begin,
-                   int64_t end, hk__gemm_worker *worker);
+    /* Tiles [begin, end) of one product, counted in rounds, in them panels, in them rows. */
+    void (*tiles)(const hk__gemm *job, const hk__gemm_cut *cut, int64_t job_index, int64_t begin,
+                  int64_t end, hk__gemm_worker *worker);
     /* Rows [begin, end) of y = M (rows, k) · x (k), y with stride y_step. */
     void (*dots)(const void *matrix, int64_t ld, const void *x, int64_t k, int64_t begin,
                  int64_t end, void *y, int64_t y_step, bool accumulate, const void *bias,

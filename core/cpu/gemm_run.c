@@ -14,15 +14,17 @@ HK_STAMP_TABLES(hk__gemm_kernels, hk__gemm);
 
 enum {
     LINE = 64,
-    /* Multiply-adds of the smallest block worth handing to another thread: waking the others and
-       waiting for them takes 0.3 us, in which a core does this many at full speed. */
-    BLOCK_WORK = 24 * 1024,
-    /* A panel should be dealt in a few groups of rows at least when there are few panels, or threads
-       get uneven shares. */
-    FEWEST_BLOCKS = 8,
-    MOST_BLOCKS = 64,
+    /* Multiply-adds of the smallest share worth handing to another thread: waking the others and
+       waiting for them takes 0.3 us, in which a core does this many. */
+    SHARE_WORK = 24 * 1024,
     /* Longest stretch of k in one pass: a packed panel of it stays in the L2 cache. */
     DEPTH = 1024,
+#ifndef DEPTH2
+    DEPTH2 = 512,
+#endif
+#ifndef P_BYTES
+    P_BYTES = 1024 * 1024,
+#endif
     /* Rows of Q beyond which a panel is better read from a copy: in place its rows lie on as many pages
        and, with a stride of a power of 2, in few cache sets (1024 x 1024 x 1024 runs twice as fast). */
     LONG_PANEL = 256
@@ -65,8 +67,11 @@ static bool is_dots(const hk__gemm *job) {
 }
 
 static void cut_tiles(const hk__gemm *job, const hk__gemm_kernels *kernels, hk__gemm_cut *cut) {
-    const bool swapped = cost(kernels, job->n, job->m, job->k, !job->trans_a, true) <
+    bool swapped = cost(kernels, job->n, job->m, job->k, !job->trans_a, true) <
                          cost(kernels, job->m, job->n, job->k, job->trans_b, false);
+#ifdef EXPERIMENT
+    extern int force_pack; if (force_pack==2) swapped=false;  if (force_pack==3) swapped=true;
+#endif
     *cut = (hk__gemm_cut){.swapped = swapped, .k = job->k};
     if (swapped) {
         cut->rows = job->n;
@@ -92,10 +97,12 @@ static void cut_tiles(const hk__gemm *job, const hk__gemm_kernels *kernels, hk__
 #ifdef EXPERIMENT
     extern int force_pack; if (force_pack==1) cut->pack=true;
 #endif
-    cut->chunks = most(1, ceil_div(cut->k, DEPTH));
-    const int64_t work = cut->rows * cut->cols * most(1, cut->k);
-    const int64_t blocks = work < 2 * BLOCK_WORK ? 1 : most(FEWEST_BLOCKS, least(work / BLOCK_WORK, MOST_BLOCKS));
-    cut->groups = least(cut->tiles, ceil_div(blocks, cut->panels));
+    const int64_t tile_rows = ceil_div(cut->rows, cut->tiles);
+    const int64_t room = P_BYTES / (int64_t)kernels->element;
+    const bool fits = cut->rows * cut->k <= room;
+    cut->chunks = most(1, ceil_div(cut->k, fits ? DEPTH : DEPTH2));
+    const int64_t depth = most(1, ceil_div(cut->k, cut->chunks));
+    cut->round_tiles = fits ? cut->tiles : most(1, least(cut->tiles, room / (depth * tile_rows)));
 }
 
 static size_t panel_bytes(const hk__gemm_kernels *kernels, const hk__gemm_cut *cut) {
@@ -118,7 +125,7 @@ typedef struct tiles_run {
     const hk__gemm_kernels *kernels;
     const hk__gemm *jobs;
     hk__gemm_cut cut;
-    int64_t blocks_per_job, total, shares;
+    int64_t tiles_per_job, total, shares;
     char *scratch;
     size_t stride;
 } tiles_run;
@@ -128,10 +135,10 @@ static void tiles_task(void *arg, int64_t share, int w) {
     hk__gemm_worker *worker = (void *)(run->scratch + (size_t)w * run->stride);
     int64_t begin = share * run->total / run->shares;
     const int64_t end = (share + 1) * run->total / run->shares;
-    for (int64_t job = begin / run->blocks_per_job; begin < end; job++) {
-        const int64_t first = job * run->blocks_per_job;
-        const int64_t stop = least(end, first + run->blocks_per_job);
-        run->kernels->blocks(&run->jobs[job], &run->cut, job, begin - first, stop - first, worker);
+    for (int64_t job = begin / run->tiles_per_job; begin < end; job++) {
+        const int64_t first = job * run->tiles_per_job;
+        const int64_t stop = least(end, first + run->tiles_per_job);
+        run->kernels->tiles(&run->jobs[job], &run->cut, job, begin - first, stop - first, worker);
         begin = stop;
     }
 }
@@ -144,10 +151,10 @@ hk_status hk__gemm_run(hk__pool *pool, hk__stamp stamp, bool use_blas, const hk_
     cut_tiles(jobs, run.kernels, &run.cut);
     run.stride = LINE + panel_bytes(run.kernels, &run.cut);
     if (scratch_bytes < (size_t)threads * run.stride) return HK_ERR_ARGUMENT;
-    run.blocks_per_job = run.cut.panels * run.cut.groups;
-    run.total = run.blocks_per_job * n_jobs;
+    run.tiles_per_job = run.cut.panels * run.cut.tiles;
+    run.total = run.tiles_per_job * n_jobs;
     const int64_t work = n_jobs * jobs->m * jobs->n * most(1, jobs->k);
-    run.shares = work < 2 * BLOCK_WORK ? 1 : least(run.total, most(FEWEST_BLOCKS, work / BLOCK_WORK));
+    run.shares = most(1, least(least(run.total, threads), work / SHARE_WORK));
     for (int w = 0; w < threads; w++) {
         hk__gemm_worker *worker = (void *)(run.scratch + (size_t)w * run.stride);
         *worker = (hk__gemm_worker){.packed = -1, .panel = (char *)worker + LINE};

@@ -124,48 +124,52 @@ HK_INLINE hk_real hk_vsum(hk_vec v) {
     return lane[0];
 }
 
-/* Transposes a block of HK_LANES x HK_LANES: lane i of out[j] is src[i * ld + j].
+/* Reads 4 columns of HK_LANES rows: lane i of out[j] is src[i * ld + j], 0 <= j < 4.
 
-   Wide vectors are built from quarters of 4 elements: z[q] takes elements 4c .. 4c+3 of rows q, 4+q,
-   8+q, 12+q straight from memory, which costs no shuffle, and 4x4 transposes inside the quarters, 8
-   shuffles for 4 vectors, finish the work. Only one port shuffles, so this takes half the time of the
-   usual network. */
+   z[q] takes the 4 elements of rows q, 4 + q, 8 + q, 12 + q straight from memory, which costs no
+   shuffle, and 4 x 4 transposes inside the quarters finish the work with 8 shuffles. Only one port
+   shuffles, so this takes half the time of transposing whole vectors. */
 #if defined(HK_STAMP_avx512)
 HK_INLINE hk_vec hk__quarters(const hk_real *p, int64_t ld) {
-    hk_vec v = _mm512_castps128_ps512(_mm_loadu_ps(p));
-    v = _mm512_mask_broadcast_f32x4(v, 0x00f0, _mm_loadu_ps(p + 4 * ld));
-    v = _mm512_mask_broadcast_f32x4(v, 0x0f00, _mm_loadu_ps(p + 8 * ld));
-    return _mm512_mask_broadcast_f32x4(v, 0xf000, _mm_loadu_ps(p + 12 * ld));
+    const hk_vec v = _mm512_castps128_ps512(_mm_loadu_ps(p));
+    const hk_vec w = _mm512_mask_broadcast_f32x4(v, 0x00f0, _mm_loadu_ps(p + 4 * ld));
+    const hk_vec x = _mm512_mask_broadcast_f32x4(w, 0x0f00, _mm_loadu_ps(p + 8 * ld));
+    return _mm512_mask_broadcast_f32x4(x, 0xf000, _mm_loadu_ps(p + 12 * ld));
 }
-#define HK__SHUFFLE(name, x, y)                                                                    \
-    (hk_vec) _mm512_##name##_pd((__m512d)(hk_vec)(x), (__m512d)(hk_vec)(y))
-#define HK__UNPACK(half, x, y) _mm512_unpack##half##_ps(x, y)
+#define HK__UNPACK_1(half, x, y) _mm512_unpack##half##_ps(x, y)
+#define HK__UNPACK_2(half, x, y)                                                                   \
+    (hk_vec) _mm512_unpack##half##_pd((__m512d)(x), (__m512d)(y))
 #elif defined(HK_STAMP_avx2)
 HK_INLINE hk_vec hk__quarters(const hk_real *p, int64_t ld) {
-    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), _mm_loadu_ps(p + 4 * ld),
-                                1);
+    const __m256 v = _mm256_castps128_ps256(_mm_loadu_ps(p));
+    return _mm256_insertf128_ps(v, _mm_loadu_ps(p + 4 * ld), 1);
 }
-#define HK__SHUFFLE(name, x, y)                                                                    \
-    (hk_vec) _mm256_##name##_pd((__m256d)(hk_vec)(x), (__m256d)(hk_vec)(y))
-#define HK__UNPACK(half, x, y) _mm256_unpack##half##_ps(x, y)
+#define HK__UNPACK_1(half, x, y) _mm256_unpack##half##_ps(x, y)
+#define HK__UNPACK_2(half, x, y)                                                                   \
+    (hk_vec) _mm256_unpack##half##_pd((__m256d)(x), (__m256d)(y))
+#elif defined(__SSE2__) && !defined(HK_STAMP_f64)
+HK_INLINE hk_vec hk__quarters(const hk_real *p, int64_t ld) {
+    (void)ld;
+    return _mm_loadu_ps(p);
+}
+#define HK__UNPACK_1(half, x, y) _mm_unpack##half##_ps(x, y)
+#define HK__UNPACK_2(half, x, y) (hk_vec) _mm_unpack##half##_pd((__m128d)(x), (__m128d)(y))
 #endif
 
-HK_INLINE void hk_vtranspose(const hk_real *src, int64_t ld, hk_vec out[HK_LANES]) {
-#if defined(HK__SHUFFLE)
-    HK_UNROLL
-    for (int c = 0; c < HK_LANES; c += 4) {
-        const hk_vec z0 = hk__quarters(src + c, ld), z1 = hk__quarters(src + c + ld, ld);
-        const hk_vec z2 = hk__quarters(src + c + 2 * ld, ld);
-        const hk_vec z3 = hk__quarters(src + c + 3 * ld, ld);
-        const hk_vec lo01 = HK__UNPACK(lo, z0, z1), hi01 = HK__UNPACK(hi, z0, z1);
-        const hk_vec lo23 = HK__UNPACK(lo, z2, z3), hi23 = HK__UNPACK(hi, z2, z3);
-        out[c] = HK__SHUFFLE(unpacklo, lo01, lo23);
-        out[c + 1] = HK__SHUFFLE(unpackhi, lo01, lo23);
-        out[c + 2] = HK__SHUFFLE(unpacklo, hi01, hi23);
-        out[c + 3] = HK__SHUFFLE(unpackhi, hi01, hi23);
-    }
+HK_INLINE void hk_vcolumns(const hk_real *src, int64_t ld, hk_vec out[4]) {
+#if defined(HK__UNPACK_1)
+    const hk_vec z0 = hk__quarters(src, ld), z1 = hk__quarters(src + ld, ld);
+    const hk_vec z2 = hk__quarters(src + 2 * ld, ld), z3 = hk__quarters(src + 3 * ld, ld);
+    const hk_vec lo01 = HK__UNPACK_1(lo, z0, z1), hi01 = HK__UNPACK_1(hi, z0, z1);
+    const hk_vec lo23 = HK__UNPACK_1(lo, z2, z3), hi23 = HK__UNPACK_1(hi, z2, z3);
+    out[0] = HK__UNPACK_2(lo, lo01, lo23);
+    out[1] = HK__UNPACK_2(hi, lo01, lo23);
+    out[2] = HK__UNPACK_2(lo, hi01, hi23);
+    out[3] = HK__UNPACK_2(hi, hi01, hi23);
 #else
-    for (int j = 0; j < HK_LANES; j++)
+    HK_UNROLL
+    for (int j = 0; j < 4; j++)
+        HK_UNROLL
         for (int i = 0; i < HK_LANES; i++)
             out[j][i] = src[i * ld + j];
 #endif

@@ -22,6 +22,7 @@ import products
 HERE = os.path.dirname(os.path.abspath(__file__))
 REPO = os.path.dirname(os.path.dirname(HERE))
 THREADS = 2
+WAIT = 60  # seconds to wait for a quiet machine before each run, unless --wait says otherwise
 FOREIGN = 0.10  # a run is repeated while other programs took more than this share of the machine
 PRUNE = 1.3  # after a quiet first round, variants slower than this times the best are dropped
 
@@ -121,12 +122,12 @@ def run_once(command, env):
     return out, usage.ru_maxrss / 1024, foreign
 
 
-def run(command, env=None, wait=60):
+def run(command, env=None, wait=None):
     """run_once on a quiet machine: of up to three tries the first quiet one, or the quietest."""
     full = dict(os.environ, **(env or {}))
     best = None
     for _ in range(3):
-        wait_until_idle(wait)
+        wait_until_idle(WAIT if wait is None else wait)
         result = run_once(command, full)
         if best is None or result[2] < best[2]:
             best = result
@@ -362,6 +363,7 @@ def accuracy(sides, args):
 
 
 def main():
+    global WAIT
     ap = argparse.ArgumentParser(
         description="Compares mnist_mlp with its peers, the sides in turn."
     )
@@ -381,8 +383,10 @@ def main():
     ap.add_argument("--hillock-options", default="", help="further options for mnist_mlp")
     ap.add_argument("--accuracy", action="store_true", help="accuracy instead of speed")
     ap.add_argument("--seeds", type=int, default=10, help="seeds of --accuracy")
+    ap.add_argument("--wait", type=float, default=WAIT, help="seconds to wait for a quiet machine")
     ap.add_argument("--json", help="write all raw figures to this file")
     args = ap.parse_args()
+    WAIT = args.wait
     sides = Sides(args)
     if args.accuracy and "hillock" not in sides.names:
         sys.exit("mlp.py: --accuracy needs %s; build it first" % sides.mnist_mlp)
