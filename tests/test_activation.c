@@ -4,11 +4,12 @@
 
 #include <float.h>
 
-/* --- the oracle against closed forms ------------------------------------------------------------------------ */
+/* --- the oracle against closed forms --------------------------------------------------------- */
 
 static void oracle(void **state) {
     hk_context *ctx = *state;
-    static const char *const names[] = {"identity", "relu", "sigmoid", "tanh", "leaky_relu", "prelu"};
+    static const char *const names[] = {"identity", "relu",       "sigmoid",
+                                        "tanh",     "leaky_relu", "prelu"};
     assert_true(hk_activation_count() >= COUNT(names));
     for (int64_t k = 0; k < COUNT(names); k++) {
         hk_activation_spec spec;
@@ -16,12 +17,18 @@ static void oracle(void **state) {
         assert_string_equal(hk_activation_row(spec.row)->name, names[k]);
         for (double x = -30.25; x < 31; x += 0.5) {
             const double s = k == 4 ? 0.01 : 0.25, sigmoid = 1 / (1 + exp(-x)), cosh_ = cosh(x);
-            const double value[] = {x, x > 0 ? x : 0, sigmoid, sinh(x) / cosh_, x > 0 ? x : s * x, x > 0 ? x : s * x};
-            const double slope[] = {1, x > 0, sigmoid / (1 + exp(x)), 1 / cosh_ / cosh_, x > 0 ? 1 : s, x > 0 ? 1 : s};
-            assert_close(names[k], (int64_t)(4 * x), hk_activation_value(&spec, x), value[k], 1e-15 * fabs(value[k]));
-            assert_close(names[k], (int64_t)(4 * x), hk_activation_slope(&spec, x), slope[k], 3e-16);
-            if (k < 4) assert_nan(names[k], 0, hk_activation_param_slope(&spec, 0, x));
-            else assert_close(names[k], 0, hk_activation_param_slope(&spec, 0, x), x > 0 ? 0 : x, 0);
+            const double value[] = {
+                x, x > 0 ? x : 0, sigmoid, sinh(x) / cosh_, x > 0 ? x : s * x, x > 0 ? x : s * x};
+            const double slope[] = {
+                1, x > 0, sigmoid / (1 + exp(x)), 1 / cosh_ / cosh_, x > 0 ? 1 : s, x > 0 ? 1 : s};
+            assert_close(names[k], (int64_t)(4 * x), hk_activation_value(&spec, x), value[k],
+                         1e-15 * fabs(value[k]));
+            assert_close(names[k], (int64_t)(4 * x), hk_activation_slope(&spec, x), slope[k],
+                         3e-16);
+            if (k < 4)
+                assert_nan(names[k], 0, hk_activation_param_slope(&spec, 0, x));
+            else
+                assert_close(names[k], 0, hk_activation_param_slope(&spec, 0, x), x > 0 ? 0 : x, 0);
         }
     }
     assert_null(hk_activation_row(-1));
@@ -37,17 +44,19 @@ static void rows_are_complete(void **state) {
         assert_in_range(row->n_params, 0, HK_ACTIVATION_MAX_PARAMS);
         for (int p = 0; p < row->n_params; p++) {
             assert_true(row->params[p].name && *row->params[p].name);
-            assert_true(row->params[p].low <= row->params[p].value && row->params[p].value <= row->params[p].high);
+            assert_true(row->params[p].low <= row->params[p].value &&
+                        row->params[p].value <= row->params[p].high);
         }
         for (int k = 0; k < i; k++) assert_string_not_equal(row->name, hk_activation_row(k)->name);
     }
 }
 
-/* --- accuracy in float, against double -------------------------------------------------------------------------- */
+/* --- accuracy in float, against double ------------------------------------------------------- */
 
 enum { POINTS = 1 << 20 };
 
-/* Half the points spread over the numbers, half over the representations: all exponents, both signs. */
+/* Half the points spread over the numbers, half over the representations: all exponents, both
+   signs. */
 static float point(int64_t i) {
     const hk_random stream = hk_random_stream(11, "ulp", 0);
     if (i % 2) return (float)(40 * hk_random_uniform(stream, (uint64_t)i) - 20);
@@ -77,15 +86,16 @@ static void accuracy(const char *name, double allowed) {
     const char *isa;
     for (int s = 0; (isa = isa_number(s)) != NULL; s++) {
         hk_context *ctx = new_context(1, isa);
-        const float *y = hk_tensor_data(hk_activate(hk_constant(ctx, HK_F32, HK_SHAPE(POINTS), x), name));
+        const float *y =
+            hk_tensor_data(hk_activate(hk_constant(ctx, HK_F32, HK_SHAPE(POINTS), x), name));
         assert_non_null(y);
         double worst = 0;
         for (int64_t i = 0; i < POINTS; i++) {
             const double u = ulps(y[i], want[i]);
             if (!(u <= worst)) worst = u;
             if (!(u <= allowed))
-                fail_msg("%s(%.9g) on %s is %.9g, not %.9g: %.2f ulp", name, (double)x[i], isa, (double)y[i],
-                         want[i], u);
+                fail_msg("%s(%.9g) on %s is %.9g, not %.9g: %.2f ulp", name, (double)x[i], isa,
+                         (double)y[i], want[i], u);
         }
         print_message("%s on %s: at most %.3f ulp on %d points\n", name, isa, worst, POINTS);
         hk_context_destroy(ctx);
@@ -106,17 +116,20 @@ static void tanh_within_2_ulp(void **state) {
 
 static void special_values(void **state) {
     (void)state;
-    const double inf = INFINITY, x[] = {inf, -inf, 0.0, -0.0, 1e30, -1e30, 1e-30, -1e-30, 89, -89, 104, -104};
+    const double inf = INFINITY,
+                 x[] = {inf, -inf, 0.0, -0.0, 1e30, -1e30, 1e-30, -1e-30, 89, -89, 104, -104};
     enum { N = sizeof x / sizeof *x };
     static const struct {
         const char *text;
         double want[N];
     } cases[] = {
-        {"identity", {INFINITY, -INFINITY, 0, -0.0, 1e30, -1e30, 1e-30, -1e-30, 89, -89, 104, -104}},
+        {"identity",
+         {INFINITY, -INFINITY, 0, -0.0, 1e30, -1e30, 1e-30, -1e-30, 89, -89, 104, -104}},
         {"relu", {INFINITY, 0, 0, 0, 1e30, 0, 1e-30, 0, 89, 0, 104, 0}},
         {"sigmoid", {1, 0, .5, .5, 1, 0, .5, .5, 1, 2.2273639e-39, 1, 6.8135568e-46}},
         {"tanh", {1, -1, 0, -0.0, 1, -1, 1e-30, -1e-30, 1, -1, 1, -1}},
-        {"leaky_relu", {INFINITY, -INFINITY, 0, -0.0, 1e30, -1e28, 1e-30, -1e-32, 89, -.89, 104, -1.04}},
+        {"leaky_relu",
+         {INFINITY, -INFINITY, 0, -0.0, 1e30, -1e28, 1e-30, -1e-32, 89, -.89, 104, -1.04}},
     };
     const char *isa;
     for (int s = 0; (isa = isa_number(s)) != NULL; s++) {
@@ -124,7 +137,8 @@ static void special_values(void **state) {
         for (int64_t k = 0; k < 2 * COUNT(cases); k++) {
             const hk_dtype dtype = k % 2 ? HK_F64 : HK_F32;
             const double *want = cases[k / 2].want, one_nan = NAN;
-            const double *y = values(hk_activate(kept(ctx, dtype, HK_SHAPE(N), x), cases[k / 2].text));
+            const double *y =
+                values(hk_activate(kept(ctx, dtype, HK_SHAPE(N), x), cases[k / 2].text));
             for (int i = 0; i < N; i++) {
                 assert_close(cases[k / 2].text, i, y[i], want[i], 1e-37 + 1e-7 * fabs(want[i]));
                 if (want[i] == 0 && signbit(want[i])) assert_true(signbit(y[i]));
@@ -136,7 +150,7 @@ static void special_values(void **state) {
     }
 }
 
-/* --- names ------------------------------------------------------------------------------------------------------- */
+/* --- names ----------------------------------------------------------------------------------- */
 
 static void grammar(void **state) {
     hk_context *ctx = *state;
@@ -192,7 +206,8 @@ static void shapes_and_types(void **state) {
     hk_context *ctx = *state;
     hk_activation_spec spec;
     must(hk_activation_parse(ctx, "prelu", &spec));
-    hk_tensor *x = hk_full(ctx, HK_F32, HK_SHAPE(2, 3), -1), *alpha = hk_full(ctx, HK_F32, HK_SHAPE(4), 1);
+    hk_tensor *x = hk_full(ctx, HK_F32, HK_SHAPE(2, 3), -1),
+              *alpha = hk_full(ctx, HK_F32, HK_SHAPE(4), 1);
     assert_null(hk_activate_with(x, &spec, &alpha));
     expect_error(ctx, HK_ERR_SHAPE, "[prelu]", "(2, 3)", "(4)");
     alpha = hk_full(ctx, HK_F32, HK_SHAPE(5, 2, 3), 1); /* would stretch x */
@@ -204,7 +219,8 @@ static void shapes_and_types(void **state) {
     assert_null(hk_activate(hk_full(ctx, HK_U8, HK_SHAPE(3), 1), "tanh"));
     expect_error(ctx, HK_ERR_DTYPE, "[tanh]", "u8");
     alpha = hk_full(ctx, HK_F32, HK_SHAPE(3), 0.5);
-    assert_values("prelu", hk_activate_with(x, &spec, &alpha), 6, (const double[]){-.5, -.5, -.5, -.5, -.5, -.5}, 0);
+    assert_values("prelu", hk_activate_with(x, &spec, &alpha), 6,
+                  (const double[]){-.5, -.5, -.5, -.5, -.5, -.5}, 0);
 }
 
 /* 1/sqrt(E f(z)²), from the table of properties of the specification. */

@@ -54,7 +54,8 @@ static void reserves(void **state) {
     assert_true(hk__arena_reserve(&arena, 100000));
     char *before = hk__arena_alloc(&arena, 64);
     for (int i = 1; i < 1500; i++)
-        assert_ptr_equal(hk__arena_alloc(&arena, 64), before + 64 * i); /* all from the room that was made */
+        assert_ptr_equal(hk__arena_alloc(&arena, 64),
+                         before + 64 * i);      /* all from the room that was made */
     assert_true(hk__arena_reserve(&arena, 10)); /* it is there */
     hk__arena_reset(&arena);
     assert_ptr_equal(hk__arena_alloc(&arena, 1), before);
@@ -102,7 +103,7 @@ static void too_much(void **state) {
     hk__arena_free(&arena);
 }
 
-/* --- the helpers of testing.h, on which all other tests rest ------------------------------------------------ */
+/* --- the helpers of testing.h, on which all other tests rest --------------------------------- */
 
 static void comparisons_fail_on_nan(void **state) {
     (void)state;
@@ -119,7 +120,8 @@ static void comparisons_fail_on_nan(void **state) {
     assert_false(is_close(INFINITY, -INFINITY, 1e300));
     char text[256];
     close_text(text, sizeof text, "weight", 7, 1.5, 2.25, 0.1);
-    static const char *const words[] = {"weight[7]", "is 1.5", "not 2.25", "off by 0.75", "allowed 0.1"};
+    static const char *const words[] = {"weight[7]", "is 1.5", "not 2.25", "off by 0.75",
+                                        "allowed 0.1"};
     for (int64_t k = 0; k < COUNT(words); k++) assert_non_null(strstr(text, words[k]));
 }
 
@@ -137,14 +139,18 @@ static void views_show_the_shape(void **state) {
     assert_int_equal(broadcast_at((hk_shape){1, {5}}, (hk_shape){3, {2, 3, 5}}, 27), 2);
     assert_int_equal(broadcast_at((hk_shape){3, {2, 3, 5}}, (hk_shape){3, {2, 3, 5}}, 27), 27);
     const double *g = values(seeded(ctx, HK_F64, HK_SHAPE(100), "grid", -1, 1, 0.25));
-    for (int i = 0; i < 100; i++) assert_true(4 * g[i] == floor(4 * g[i]) && g[i] >= -1 && g[i] < 1);
+    for (int i = 0; i < 100; i++)
+        assert_true(4 * g[i] == floor(4 * g[i]) && g[i] >= -1 && g[i] < 1);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(aligned_and_apart), cmocka_unit_test(merges_to_what_was_needed),
-        cmocka_unit_test(reserves),          cmocka_unit_test(marks),
-        cmocka_unit_test(too_much),          cmocka_unit_test(comparisons_fail_on_nan),
+        cmocka_unit_test(aligned_and_apart),
+        cmocka_unit_test(merges_to_what_was_needed),
+        cmocka_unit_test(reserves),
+        cmocka_unit_test(marks),
+        cmocka_unit_test(too_much),
+        cmocka_unit_test(comparisons_fail_on_nan),
         cmocka_unit_test_setup_teardown(views_show_the_shape, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

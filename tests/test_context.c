@@ -1,4 +1,5 @@
-/* test_context.c: creation, what was asked for and cannot be had, errors, owners, two contexts at once.
+/* test_context.c: creation, what was asked for and cannot be had, errors, owners, two contexts
+   at once.
    SPDX-License-Identifier: MIT */
 #include "testing.h"
 
@@ -31,7 +32,8 @@ static void defaults(void **state) {
 
 static void what_was_asked_for(void **state) {
     (void)state;
-    const hk_context_config config = {.dtype = HK_F64, .threads = 3, .seed = 7, .isa = "base", .no_blas = true};
+    const hk_context_config config = {
+        .dtype = HK_F64, .threads = 3, .seed = 7, .isa = "base", .no_blas = true};
     hk_context *ctx = hk_context_create(&config);
     assert_ok(ctx);
     const hk_context_info info = hk_context_describe(ctx);
@@ -64,7 +66,8 @@ static void what_cannot_be_had(void **state) {
         hk_context *ctx = hk_context_create(&cases[k].config);
         assert_non_null(ctx);
         assert_int_equal(hk_error(ctx), cases[k].status);
-        for (int w = 0; w < 2; w++) assert_non_null(strstr(hk_error_message(ctx), cases[k].words[w]));
+        for (int w = 0; w < 2; w++)
+            assert_non_null(strstr(hk_error_message(ctx), cases[k].words[w]));
         assert_null(hk_full(ctx, HK_F32, HK_SHAPE(2), 1));
         assert_null(hk_tensor_new(ctx, HK_F32, HK_SHAPE(2)));
         assert_int_equal(hk_step_end(ctx), cases[k].status);
@@ -91,11 +94,14 @@ static void environment(void **state) {
     ctx = hk_context_create(NULL);
     expect_error(ctx, HK_ERR_NAME, "'mmx'");
     hk_context_destroy(ctx);
-    ctx = hk_context_create(&(hk_context_config){.isa = "base"}); /* the program's word counts more */
+    ctx =
+        hk_context_create(&(hk_context_config){.isa = "base"}); /* the program's word counts more */
     assert_ok(ctx);
     hk_context_destroy(ctx);
-    if (was) setenv("HILLOCK_ISA", before, 1);
-    else unsetenv("HILLOCK_ISA");
+    if (was)
+        setenv("HILLOCK_ISA", before, 1);
+    else
+        unsetenv("HILLOCK_ISA");
     char blas[64] = "";
     was = getenv("HILLOCK_BLAS");
     if (was) snprintf(blas, sizeof blas, "%s", was);
@@ -105,8 +111,10 @@ static void environment(void **state) {
     assert_false(hk_context_describe(ctx).has_blas);
     assert_true(*hk_context_describe(ctx).blas);
     hk_context_destroy(ctx);
-    if (was) setenv("HILLOCK_BLAS", blas, 1);
-    else unsetenv("HILLOCK_BLAS");
+    if (was)
+        setenv("HILLOCK_BLAS", blas, 1);
+    else
+        unsetenv("HILLOCK_BLAS");
 }
 
 static void errors(void **state) {
@@ -144,7 +152,8 @@ static void names(void **state) {
     assert_non_null(hk_status_name((hk_status)999));
     assert_non_null(hk_status_meaning((hk_status)-1));
     char version[32];
-    snprintf(version, sizeof version, "%d.%d.%d", HK_VERSION_MAJOR, HK_VERSION_MINOR, HK_VERSION_PATCH);
+    snprintf(version, sizeof version, "%d.%d.%d", HK_VERSION_MAJOR, HK_VERSION_MINOR,
+             HK_VERSION_PATCH);
     assert_string_equal(hk_version(), version);
     static const size_t sizes[] = {4, 8, 1, 4};
     static const char *const types[] = {"f32", "f64", "u8", "i32"};
@@ -157,14 +166,16 @@ static void names(void **state) {
     assert_string_equal(hk_dtype_name((hk_dtype)4), "?");
 }
 
-/* --- objects: destroyed with the context, newest first -------------------------------------------------------- */
+/* --- objects: destroyed with the context, newest first --------------------------------------- */
 
 static int destroyed[4], destroyed_count;
 typedef struct thing {
     hk__object object;
     int id;
 } thing;
-static void destroy_thing(hk__object *object) { destroyed[destroyed_count++] = ((thing *)object)->id; }
+static void destroy_thing(hk__object *object) {
+    destroyed[destroyed_count++] = ((thing *)object)->id;
+}
 
 static void objects(void **state) {
     (void)state;
@@ -179,7 +190,7 @@ static void objects(void **state) {
     assert_memory_equal(destroyed, ((int[]){3, 2, 0}), 3 * sizeof *destroyed);
 }
 
-/* --- two contexts in two threads never meet -------------------------------------------------------------------- */
+/* --- two contexts in two threads never meet -------------------------------------------------- */
 
 static void *train(void *arg) {
     double *result = arg;
@@ -187,7 +198,8 @@ static void *train(void *arg) {
     hk_tensor *w = hk_require_grad(hk_tensor_from(ctx, HK_F32, HK_SCALAR, &(float){0.5F}));
     for (int i = 0; i < 60; i++) {
         hk_tensor *x = hk_mul(hk_full(ctx, HK_F32, HK_SHAPE(200, 200), 0.001), w);
-        hk_tensor *loss = hk_sum(hk_exp(hk_dropout_op(hk_matmul(x, x), 0.5, "d")), HK_ALL_AXES, false);
+        hk_tensor *loss =
+            hk_sum(hk_exp(hk_dropout_op(hk_matmul(x, x), 0.5, "d")), HK_ALL_AXES, false);
         if (hk_backward(ctx, loss) || hk_step_end(ctx)) break;
     }
     *result = hk_error(ctx) ? NAN : hk_tensor_item(hk_grad(w));
@@ -201,16 +213,22 @@ static void two_at_once(void **state) {
     pthread_t thread[2];
     train(&alone);
     assert_true(isfinite(alone) && alone != 0);
-    for (int i = 0; i < 2; i++) assert_int_equal(pthread_create(&thread[i], NULL, train, &together[i]), 0);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&thread[i], NULL, train, &together[i]), 0);
     for (int i = 0; i < 2; i++) pthread_join(thread[i], NULL);
     for (int i = 0; i < 2; i++) assert_memory_equal(&together[i], &alone, sizeof alone);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(defaults),    cmocka_unit_test(what_was_asked_for), cmocka_unit_test(what_cannot_be_had),
-        cmocka_unit_test(environment), cmocka_unit_test_setup_teardown(errors, setup, teardown),
-        cmocka_unit_test(names),       cmocka_unit_test(objects),            cmocka_unit_test(two_at_once),
+        cmocka_unit_test(defaults),
+        cmocka_unit_test(what_was_asked_for),
+        cmocka_unit_test(what_cannot_be_had),
+        cmocka_unit_test(environment),
+        cmocka_unit_test_setup_teardown(errors, setup, teardown),
+        cmocka_unit_test(names),
+        cmocka_unit_test(objects),
+        cmocka_unit_test(two_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

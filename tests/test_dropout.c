@@ -1,4 +1,5 @@
-/* test_dropout.c: how much is dropped, what is kept, and what the mask depends on: seed, name and step alone.
+/* test_dropout.c: how much is dropped, what is kept, and what the mask depends on: seed, name
+   and step alone.
    SPDX-License-Identifier: MIT */
 #include "testing.h"
 
@@ -10,7 +11,8 @@ typedef hk_tensor *drop_fn(hk_tensor *x, double p, const char *stream);
 
 static hk_tensor *normals(hk_context *ctx, hk_dtype dtype) {
     static double value[N];
-    for (int64_t i = 0; i < N; i++) value[i] = hk_random_normal(hk_random_stream(3, "normals", 0), (uint64_t)i);
+    for (int64_t i = 0; i < N; i++)
+        value[i] = hk_random_normal(hk_random_stream(3, "normals", 0), (uint64_t)i);
     return kept(ctx, dtype, HK_SHAPE(N), value);
 }
 
@@ -19,7 +21,8 @@ static void shares(void **state) {
     static const double ps[] = {0, 0.1, 0.25, 0.5, 0.9, 0.999};
     for (int64_t k = 0; k < 2 * COUNT(ps); k++) {
         const double p = ps[k / 2], sigma = sqrt(p * (1 - p) / N);
-        const double *y = values(hk_dropout_op(hk_full(ctx, k % 2 ? HK_F64 : HK_F32, HK_SHAPE(N), 3), p, "share"));
+        const double *y = values(
+            hk_dropout_op(hk_full(ctx, k % 2 ? HK_F64 : HK_F32, HK_SHAPE(N), 3), p, "share"));
         double zeros = 0, sum = 0;
         for (int i = 0; i < N; i++) {
             zeros += y[i] == 0;
@@ -37,7 +40,8 @@ static void alpha_keeps_the_moments(void **state) {
     const double dropped = -1.7580993408473766;
     static const double ps[] = {0, 0.05, 0.1, 0.25, 0.5};
     for (int64_t k = 0; k < 2 * COUNT(ps); k++) {
-        const double p = ps[k / 2], a = 1 / sqrt((1 - p) * (1 + p * dropped * dropped)), b = -a * p * dropped;
+        const double p = ps[k / 2], a = 1 / sqrt((1 - p) * (1 + p * dropped * dropped)),
+                     b = -a * p * dropped;
         hk_tensor *x = normals(ctx, k % 2 ? HK_F64 : HK_F32);
         const double *in = values(x), *y = values(hk_alpha_dropout_op(x, p, "alpha"));
         double share = 0, mean = 0, square = 0;
@@ -55,7 +59,8 @@ static void alpha_keeps_the_moments(void **state) {
     }
 }
 
-/* The gradient and the direction are the mask times the scale: zero exactly where the output was dropped. */
+/* The gradient and the direction are the mask times the scale: zero exactly where the output was
+   dropped. */
 static void one_mask_for_all(void **state) {
     hk_context *ctx = *state;
     drop_fn *const fns[] = {hk_dropout_op, hk_alpha_dropout_op};
@@ -64,7 +69,8 @@ static void one_mask_for_all(void **state) {
         hk_tensor *x = hk_require_grad(normals(ctx, dtype));
         hk_tensor *y = fns[k / 2](x, 0.4, "mask"), *one = hk_full(ctx, dtype, HK_SHAPE(N), 1);
         must(hk_backward_from(ctx, y, one));
-        const double *g = values(hk_grad(x)), *t = values(hk_jvp(ctx, y, 1, &x, &one)), *out = values(y);
+        const double *g = values(hk_grad(x)), *t = values(hk_jvp(ctx, y, 1, &x, &one)),
+                     *out = values(y);
         const double scale = g[0] > g[1] ? g[0] : g[1];
         assert_true(scale > 0.5);
         int64_t dropped = 0;
@@ -83,9 +89,10 @@ static void one_mask_for_all(void **state) {
 }
 
 /* The mask of dropout on ones, after `steps` training steps and `noise` other draws. */
-static void mask_of(const char *stream, uint64_t seed, int threads, int steps, int noise, const char *isa,
-                    uint8_t *mask) {
-    hk_context *ctx = hk_context_create(&(hk_context_config){.threads = threads, .seed = seed, .isa = isa});
+static void mask_of(const char *stream, uint64_t seed, int threads, int steps, int noise,
+                    const char *isa, uint8_t *mask) {
+    hk_context *ctx =
+        hk_context_create(&(hk_context_config){.threads = threads, .seed = seed, .isa = isa});
     assert_ok(ctx);
     hk_tensor *w = hk_require_grad(hk_tensor_new(ctx, HK_F32, HK_SHAPE(1)));
     for (int s = 0; s < steps; s++) {
@@ -128,14 +135,16 @@ static void what_the_mask_depends_on(void **state) {
     assert_close("step", 0, agreement(base, other), 0.5, 0.02);
 }
 
-/* Two calls with one name in one step share their mask; the shape in which elements lie does not matter. */
+/* Two calls with one name in one step share their mask; the shape in which elements lie does not
+   matter. */
 static void views_and_shapes(void **state) {
     hk_context *ctx = *state;
     hk_tensor *x = normals(ctx, HK_F32), *square = hk_reshape(x, HK_SHAPE(128, 128));
     const double *flat = values(hk_dropout_op(x, 0.5, "d"));
     const double *shaped = values(hk_dropout_op(square, 0.5, "d"));
     for (int i = 0; i < N; i++) assert_close("shape", i, shaped[i], flat[i], 0);
-    const double *turned = values(hk_dropout_op(hk_transpose(square, 0, 1), 0.5, "d")), *in = values(x);
+    const double *turned = values(hk_dropout_op(hk_transpose(square, 0, 1), 0.5, "d")),
+                 *in = values(x);
     for (int i = 0; i < N; i++) {
         const double v = in[i % 128 * 128 + i / 128];
         assert_close("transposed", i, turned[i], flat[i] == 0 ? 0 : 2 * v, 0);

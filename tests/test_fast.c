@@ -1,6 +1,7 @@
 /* ctest: labels=unit timeout=120 */
-/* test_fast.c: float kernels element by element, on every instruction set: near the f64 reference, and the
-   same bits whatever the length, the place, the layout and the number of threads.
+/* test_fast.c: float kernels element by element, on every instruction set: near the f64
+   reference, and the same bits whatever the length, the place, the layout and the number of
+   threads.
    SPDX-License-Identifier: MIT */
 #include "testing.h"
 
@@ -24,15 +25,18 @@ static hk_tensor *learned(hk_tensor *a, hk_tensor *b) { /* a parameter for each 
     static hk_tensor *o_##name(hk_tensor *a, hk_tensor *b) {                                       \
         (void)b;                                                                                   \
         return call;                                                                               \
-    }
-ONE(neg, hk_neg(a))
-ONE(abs, hk_abs(a))
-ONE(exp, hk_exp(a))
-ONE(log, hk_log(a))
-ONE(sqrt, hk_sqrt(a))
-ONE(clamp, hk_clamp(a, 0.5, 1.5))
-ONE(scale, hk_scale(a, -1.7, 0.3))
-static hk_tensor *o_where(hk_tensor *a, hk_tensor *b) { return hk_where(hk_less(a, b), hk_mul(a, a), b); }
+    }                                                                                              \
+    WANTS_SEMICOLON
+ONE(neg, hk_neg(a));
+ONE(abs, hk_abs(a));
+ONE(exp, hk_exp(a));
+ONE(log, hk_log(a));
+ONE(sqrt, hk_sqrt(a));
+ONE(clamp, hk_clamp(a, 0.5, 1.5));
+ONE(scale, hk_scale(a, -1.7, 0.3));
+static hk_tensor *o_where(hk_tensor *a, hk_tensor *b) {
+    return hk_where(hk_less(a, b), hk_mul(a, a), b);
+}
 static hk_tensor *o_less(hk_tensor *a, hk_tensor *b) {
     return hk_mul(hk_cast(hk_less(a, b), hk_tensor_dtype(a)), a);
 }
@@ -41,10 +45,22 @@ static const struct {
     const char *name;
     two_fn *fn;
 } rows[] = {
-    {"add", hk_add},         {"sub", hk_sub},         {"mul", hk_mul},     {"div", hk_div},
-    {"pow", hk_pow},         {"maximum", hk_maximum}, {"minimum", hk_minimum}, {"neg", o_neg},
-    {"abs", o_abs},          {"exp", o_exp},          {"log", o_log},      {"sqrt", o_sqrt},
-    {"clamp", o_clamp},      {"scale", o_scale},      {"where", o_where},  {"less", o_less},
+    {"add", hk_add},
+    {"sub", hk_sub},
+    {"mul", hk_mul},
+    {"div", hk_div},
+    {"pow", hk_pow},
+    {"maximum", hk_maximum},
+    {"minimum", hk_minimum},
+    {"neg", o_neg},
+    {"abs", o_abs},
+    {"exp", o_exp},
+    {"log", o_log},
+    {"sqrt", o_sqrt},
+    {"clamp", o_clamp},
+    {"scale", o_scale},
+    {"where", o_where},
+    {"less", o_less},
     {"prelu, learned", learned},
 };
 
@@ -62,8 +78,8 @@ static void fill_inputs(void) {
 
 typedef enum layout { CONTIGUOUS, STRIDED, LAYOUTS } layout;
 
-/* Elements first ... first + n of `from`, plus `zero`, as a view: of a longer array, so that its start is not
-   aligned, or of the second of three columns, with NaN on both sides. */
+/* Elements first ... first + n of `from`, plus `zero`, as a view: of a longer array, so that its
+   start is not aligned, or of the second of three columns, with NaN on both sides. */
 static hk_tensor *piece(hk_tensor *zero, layout how, int64_t first, int64_t n, const double *from) {
     static double wide[3 * N];
     hk_context *ctx = hk_tensor_context(zero);
@@ -87,8 +103,10 @@ static void store(double *out, hk_tensor *t, int64_t n) {
 }
 
 /* y and both gradients of fn on those elements; the context is emptied afterwards. */
-static void compute(hk_context *ctx, hk_dtype dtype, two_fn *fn, layout how, int64_t first, int64_t n, result *out) {
-    hk_tensor *zero = hk_require_grad(hk_tensor_new(ctx, dtype, HK_SCALAR)); /* gives the views gradients */
+static void compute(hk_context *ctx, hk_dtype dtype, two_fn *fn, layout how, int64_t first,
+                    int64_t n, result *out) {
+    hk_tensor *zero =
+        hk_require_grad(hk_tensor_new(ctx, dtype, HK_SCALAR)); /* gives the views gradients */
     hk_tensor *a = piece(zero, how, first, n, in_a), *b = piece(zero, how, first, n, in_b);
     assert_int_equal(hk_tensor_is_contiguous(a), how == CONTIGUOUS || n == 1);
     hk_tensor *y = fn(a, b);
@@ -106,16 +124,18 @@ static void compare(const char *name, const result *fast, const result *referenc
     const double *const want[] = {reference->y, reference->ga, reference->gb};
     for (int k = 0; k < 3; k++)
         for (int64_t i = 0; i < N; i++)
-            assert_close(name, k * N + i, got[k][i], want[k][i], 1e-5 * fmax(fabs(want[k][i]), 1e-2));
+            assert_close(name, k * N + i, got[k][i], want[k][i],
+                         1e-5 * fmax(fabs(want[k][i]), 1e-2));
 }
 
-static void same_bits(const char *name, const char *isa, const result *some, const result *all, int64_t first,
-                      int64_t n, layout how) {
+static void same_bits(const char *name, const char *isa, const result *some, const result *all,
+                      int64_t first, int64_t n, layout how) {
     const size_t bytes = sizeof(double) * (size_t)n;
-    if (memcmp(some->y, all->y + first, bytes) != 0 || memcmp(some->ga, all->ga + first, bytes) != 0 ||
+    if (memcmp(some->y, all->y + first, bytes) != 0 ||
+        memcmp(some->ga, all->ga + first, bytes) != 0 ||
         memcmp(some->gb, all->gb + first, bytes) != 0)
-        fail_msg("%s on %s: %lld elements from %lld on, layout %d, have other bits than among %d", name, isa,
-                 (long long)n, (long long)first, how, N);
+        fail_msg("%s on %s: %lld elements from %lld on, layout %d, have other bits than among %d",
+                 name, isa, (long long)n, (long long)first, how, N);
 }
 
 static void one_operation(const char *name, two_fn *fn) {
@@ -155,10 +175,11 @@ static void activations(void **state) {
     (void)state;
     fill_inputs();
     for (int64_t i = 0; i < N; i++) in_a[i] = (double)(float)(4 * (in_a[i] - 1.3)); /* both signs */
-    for (which = 0; which < hk_activation_count(); which++) one_operation(hk_activation_row(which)->name, activated);
+    for (which = 0; which < hk_activation_count(); which++)
+        one_operation(hk_activation_row(which)->name, activated);
 }
 
-/* --- the threshold itself, and rows of every length ---------------------------------------------------------------- */
+/* --- the threshold itself, and rows of every length ------------------------------------------ */
 
 static void thresholds(void **state) {
     (void)state;
@@ -166,9 +187,9 @@ static void thresholds(void **state) {
         hk_shape shape;
         bool parallel;
     } cases[] = {
-        {{1, {32767}}, false}, {{1, {32768}}, true},         {{1, {32769}}, true},          {{2, {4, 9000}}, true},
-        {{2, {600, 64}}, true}, {{2, {33000, 1}}, true},     {{3, {40, 31, 33}}, true},     {{2, {8191, 4}}, false},
-        {{4, {3, 41, 5, 77}}, true},
+        {{1, {32767}}, false},     {{1, {32768}}, true},    {{1, {32769}}, true},
+        {{2, {4, 9000}}, true},    {{2, {600, 64}}, true},  {{2, {33000, 1}}, true},
+        {{3, {40, 31, 33}}, true}, {{2, {8191, 4}}, false}, {{4, {3, 41, 5, 77}}, true},
     };
     for (int64_t k = 0; k < COUNT(cases) * VIEWS; k++) {
         const view v = (view)(k % VIEWS);
@@ -185,7 +206,8 @@ static void thresholds(void **state) {
             const bool ran = hk__pool_parallel_regions(ctx[c]->pool) > before;
             assert_int_equal(ran, c == 1 && cases[k / VIEWS].parallel);
         }
-        assert_memory_equal(hk_tensor_data(y[0]), hk_tensor_data(y[1]), (size_t)hk_tensor_count(y[0]) * sizeof(float));
+        assert_memory_equal(hk_tensor_data(y[0]), hk_tensor_data(y[1]),
+                            (size_t)hk_tensor_count(y[0]) * sizeof(float));
         for (int c = 0; c < 2; c++) hk_context_destroy(ctx[c]);
     }
 }

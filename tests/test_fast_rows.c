@@ -1,6 +1,6 @@
 /* ctest: labels=unit timeout=120 */
-/* test_fast_rows.c: float kernels over rows (softmax, losses, reductions, products) on every instruction set:
-   near the f64 reference, the same bits for views and for one and two threads.
+/* test_fast_rows.c: float kernels over rows (softmax, losses, reductions, products) on every
+   instruction set: near the f64 reference, the same bits for views and for one and two threads.
    SPDX-License-Identifier: MIT */
 #include "testing.h"
 
@@ -14,24 +14,29 @@ typedef hk_tensor *row_fn(hk_tensor *x, hk_tensor *labels);
     static hk_tensor *o_##name(hk_tensor *x, hk_tensor *labels) {                                  \
         (void)labels;                                                                              \
         return call;                                                                               \
-    }
-ONE(softmax, hk_softmax(x, 1))
-ONE(log_softmax, hk_log_softmax(x, -1))
-ONE(softmax_down, hk_softmax(x, 0))
-ONE(sum, hk_sum(x, HK_AXIS(1), false))
-ONE(sum_down, hk_sum(x, HK_AXIS(0), false))
-ONE(mean, hk_mean(x, HK_ALL_AXES, false))
-ONE(var, hk_var(x, HK_AXIS(1), 0, true))
-ONE(max, hk_max(x, HK_AXIS(1), false))
-ONE(max_down, hk_max(x, HK_AXIS(0), true))
-ONE(mse, hk_mse(x, hk_slice(x, 0, 0, 1)))
-ONE(l1, hk_l1(x, hk_full(hk_tensor_context(x), hk_tensor_dtype(x), HK_SCALAR, 0.1)))
-ONE(huber, hk_huber(x, hk_slice(x, 0, 0, 1), 0.7))
-ONE(bce, hk_bce_with_logits(x, hk_full(hk_tensor_context(x), hk_tensor_dtype(x), HK_SCALAR, 0.3)))
-ONE(gram, hk_matmul(x, hk_transpose(x, 0, 1)))
-ONE(affine, hk_affine(x, hk_slice(x, 0, 0, 1), HK_NO_BIAS))
-static hk_tensor *o_cross_entropy(hk_tensor *x, hk_tensor *labels) { return hk_cross_entropy(x, labels); }
-static hk_tensor *o_smooth(hk_tensor *x, hk_tensor *labels) { return hk_cross_entropy_smooth(x, labels, 0.1); }
+    }                                                                                              \
+    WANTS_SEMICOLON
+ONE(softmax, hk_softmax(x, 1));
+ONE(log_softmax, hk_log_softmax(x, -1));
+ONE(softmax_down, hk_softmax(x, 0));
+ONE(sum, hk_sum(x, HK_AXIS(1), false));
+ONE(sum_down, hk_sum(x, HK_AXIS(0), false));
+ONE(mean, hk_mean(x, HK_ALL_AXES, false));
+ONE(var, hk_var(x, HK_AXIS(1), 0, true));
+ONE(max, hk_max(x, HK_AXIS(1), false));
+ONE(max_down, hk_max(x, HK_AXIS(0), true));
+ONE(mse, hk_mse(x, hk_slice(x, 0, 0, 1)));
+ONE(l1, hk_l1(x, hk_full(hk_tensor_context(x), hk_tensor_dtype(x), HK_SCALAR, 0.1)));
+ONE(huber, hk_huber(x, hk_slice(x, 0, 0, 1), 0.7));
+ONE(bce, hk_bce_with_logits(x, hk_full(hk_tensor_context(x), hk_tensor_dtype(x), HK_SCALAR, 0.3)));
+ONE(gram, hk_matmul(x, hk_transpose(x, 0, 1)));
+ONE(affine, hk_affine(x, hk_slice(x, 0, 0, 1), HK_NO_BIAS));
+static hk_tensor *o_cross_entropy(hk_tensor *x, hk_tensor *labels) {
+    return hk_cross_entropy(x, labels);
+}
+static hk_tensor *o_smooth(hk_tensor *x, hk_tensor *labels) {
+    return hk_cross_entropy_smooth(x, labels, 0.1);
+}
 static hk_tensor *o_gather(hk_tensor *x, hk_tensor *labels) { return hk_gather_rows(x, labels); }
 
 static const struct {
@@ -39,12 +44,24 @@ static const struct {
     row_fn *fn;
     bool exact_views; /* a view gives the same bits: it is copied, or each element is on its own */
 } rows[] = {
-    {"softmax", o_softmax, true},   {"log_softmax", o_log_softmax, true}, {"softmax down", o_softmax_down, true},
-    {"sum", o_sum, false},          {"sum down", o_sum_down, false},      {"mean", o_mean, false},
-    {"var", o_var, false},          {"max", o_max, true},                 {"max down", o_max_down, true},
-    {"mse", o_mse, false},          {"l1", o_l1, false},                  {"huber", o_huber, false},
-    {"bce", o_bce, false},          {"gram", o_gram, false},              {"affine", o_affine, false},
-    {"cross-entropy", o_cross_entropy, true}, {"smooth", o_smooth, true}, {"gather", o_gather, true},
+    {"softmax", o_softmax, true},
+    {"log_softmax", o_log_softmax, true},
+    {"softmax down", o_softmax_down, true},
+    {"sum", o_sum, false},
+    {"sum down", o_sum_down, false},
+    {"mean", o_mean, false},
+    {"var", o_var, false},
+    {"max", o_max, true},
+    {"max down", o_max_down, true},
+    {"mse", o_mse, false},
+    {"l1", o_l1, false},
+    {"huber", o_huber, false},
+    {"bce", o_bce, false},
+    {"gram", o_gram, false},
+    {"affine", o_affine, false},
+    {"cross-entropy", o_cross_entropy, true},
+    {"smooth", o_smooth, true},
+    {"gather", o_gather, true},
 };
 
 typedef struct result {
@@ -60,21 +77,27 @@ static void store(double *out, hk_tensor *t) {
     memcpy(out, hk_tensor_data(wide), sizeof(double) * (size_t)hk_tensor_count(t));
 }
 
-/* fn of x (shape seen through a view) and the gradient of Σ v·y. Values are floats on a grid of distinct ones. */
-static void compute(hk_context *ctx, hk_dtype dtype, row_fn *fn, view v, hk_shape shape, result *out) {
-    hk_tensor *plain = seeded(ctx, HK_F64, shape, "rows", -3, 3, 0x1p-20), *x = hk_cast(plain, dtype);
+/* fn of x (shape seen through a view) and the gradient of Σ v·y. Values are floats on a grid of
+   distinct ones. */
+static void compute(hk_context *ctx, hk_dtype dtype, row_fn *fn, view v, hk_shape shape,
+                    result *out) {
+    hk_tensor *plain = seeded(ctx, HK_F64, shape, "rows", -3, 3, 0x1p-20),
+              *x = hk_cast(plain, dtype);
     hk_tensor *zero = hk_require_grad(hk_tensor_new(ctx, dtype, HK_SCALAR));
-    if (v == TRANSPOSED) x = hk_contiguous(hk_transpose(x, 0, 1)); /* the same values, lying otherwise */
+    if (v == TRANSPOSED)
+        x = hk_contiguous(hk_transpose(x, 0, 1)); /* the same values, lying otherwise */
     x = hk_add(x, zero);
     if (v == TRANSPOSED) x = hk_transpose(x, 0, 1);
-    assert_int_equal(hk_tensor_is_contiguous(x), v == PLAIN || shape.dim[0] == 1 || shape.dim[1] == 1);
+    assert_int_equal(hk_tensor_is_contiguous(x),
+                     v == PLAIN || shape.dim[0] == 1 || shape.dim[1] == 1);
     const double most = (double)(shape.dim[0] < shape.dim[1] ? shape.dim[0] : shape.dim[1]);
     hk_tensor *labels = seeded(ctx, HK_I32, HK_SHAPE(shape.dim[0]), "rows/labels", 0, most, 0);
     const uint64_t before = hk__pool_parallel_regions(ctx->pool);
     hk_tensor *y = fn(x, labels);
     out->threaded = hk__pool_parallel_regions(ctx->pool) > before;
     assert_ok(ctx);
-    must(hk_backward_from(ctx, y, hk_cast(seeded(ctx, HK_F64, hk_tensor_shape(y), "rows/v", -1, 1, 0x1p-20), dtype)));
+    must(hk_backward_from(
+        ctx, y, hk_cast(seeded(ctx, HK_F64, hk_tensor_shape(y), "rows/v", -1, 1, 0x1p-20), dtype)));
     out->n = hk_tensor_count(y);
     out->count = hk_tensor_count(x);
     store(out->y, y);
@@ -103,9 +126,9 @@ static bool equal(const result *a, const result *b) {
 }
 
 static const hk_shape shapes[] = {
-    {2, {3, 1}},   {2, {1, 7}},   {2, {5, 15}},  {2, {7, 16}},   {2, {2, 17}},   {2, {33, 33}},
-    {2, {3, 511}}, {2, {3, 512}}, {2, {2, 513}}, {2, {3, 8191}}, {2, {2, 8193}}, {2, {2, 40000}},
-    {2, {257, 300}},
+    {2, {3, 1}},    {2, {1, 7}},     {2, {5, 15}},    {2, {7, 16}},  {2, {2, 17}},
+    {2, {33, 33}},  {2, {3, 511}},   {2, {3, 512}},   {2, {2, 513}}, {2, {3, 8191}},
+    {2, {2, 8193}}, {2, {2, 40000}}, {2, {257, 300}},
 };
 
 static result exact, fast, other;
@@ -122,12 +145,14 @@ static void near_the_reference(void **state) {
         for (int i = 0; (isa = isa_number(i)) != NULL; i++) {
             hk_context *ctx = new_context(1, isa);
             char what[64];
-            snprintf(what, sizeof what, "%s (%d, %d) on %s", rows[r].name, (int)s.dim[0], (int)s.dim[1], isa);
+            snprintf(what, sizeof what, "%s (%d, %d) on %s", rows[r].name, (int)s.dim[0],
+                     (int)s.dim[1], isa);
             compute(ctx, HK_F32, rows[r].fn, PLAIN, s, &fast);
             compare(what, &fast, &exact);
             compute(ctx, HK_F32, rows[r].fn, TRANSPOSED, s, &other);
             compare(what, &other, &exact);
-            if (rows[r].exact_views && !equal(&fast, &other)) fail_msg("%s: a view has other bits", what);
+            if (rows[r].exact_views && !equal(&fast, &other))
+                fail_msg("%s: a view has other bits", what);
             hk_context_destroy(ctx);
         }
     }
@@ -146,7 +171,8 @@ static void threads_change_nothing(void **state) {
         compute(two, dtype, rows[r].fn, PLAIN, s, &other);
         if (!equal(&fast, &other)) fail_msg("%s: two threads give other bits", rows[r].name);
         assert_false(fast.threaded);
-        assert_int_equal(other.threaded, k % 2 && rows[r].fn != o_gather); /* which is a few memcpy */
+        assert_int_equal(other.threaded,
+                         k % 2 && rows[r].fn != o_gather); /* which is a few memcpy */
         hk_context_destroy(one);
         hk_context_destroy(two);
     }

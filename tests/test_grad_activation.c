@@ -1,5 +1,6 @@
 /* ctest: labels=unit,grad timeout=60 */
-/* test_grad_activation.c: gradients of every row of the list of activations, and of their parameters.
+/* test_grad_activation.c: gradients of every row of the list of activations, and of their
+   parameters.
    SPDX-License-Identifier: MIT */
 #include "testing.h"
 
@@ -53,7 +54,8 @@ static void by_name(void **state) {
 static void parameters(void **state) {
     hk_context *ctx = *state;
     const hk_shape x_shape = {3, {3, 5, 2}};
-    static const hk_shape per[] = {{0, {0}}, {1, {1}}, {3, {1, 5, 1}}, {2, {5, 1}}, {3, {3, 5, 2}}, {3, {3, 1, 1}}};
+    static const hk_shape per[] = {{0, {0}},    {1, {1}},       {3, {1, 5, 1}},
+                                   {2, {5, 1}}, {3, {3, 5, 2}}, {3, {3, 1, 1}}};
     int learned = 0;
     for (int r = 0; r < hk_activation_count(); r++) {
         const hk_activation_info *row = hk_activation_row(r);
@@ -61,13 +63,16 @@ static void parameters(void **state) {
         must(hk_activation_parse(ctx, row->name, &spec));
         for (int64_t k = 0; row->n_params > 0 && k < COUNT(per) * VIEWS; k++) {
             act_case c = {.spec = &spec, .view = (view)(k % VIEWS), .shape = x_shape};
-            hk_tensor *in[1 + HK_ACTIVATION_MAX_PARAMS] = {points(ctx, view_source(c.view, x_shape), row)};
+            hk_tensor *in[1 + HK_ACTIVATION_MAX_PARAMS] = {
+                points(ctx, view_source(c.view, x_shape), row)};
             for (int p = 0; p < row->n_params; p++) {
                 const double v = row->params[p].value;
-                in[1 + p] = seeded(ctx, HK_F64, per[k / VIEWS], row->params[p].name, v - 0.1, v + 0.1, 0);
+                in[1 + p] =
+                    seeded(ctx, HK_F64, per[k / VIEWS], row->params[p].name, v - 0.1, v + 0.1, 0);
             }
             char what[80];
-            snprintf(what, sizeof what, "%s, parameters %lld, view %d", row->name, (long long)(k / VIEWS), c.view);
+            snprintf(what, sizeof what, "%s, parameters %lld, view %d", row->name,
+                     (long long)(k / VIEWS), c.view);
             assert_gradient(ctx, what, apply, &c, 1 + row->n_params, in, NULL);
             /* The parameters alone, x constant; then x alone. */
             const bool x_fixed[1 + HK_ACTIVATION_MAX_PARAMS] = {true};
@@ -99,14 +104,16 @@ static void slopes_at_zero(void **state) {
     static const struct {
         const char *text;
         double want;
-    } cases[] = {{"relu", 0}, {"leaky_relu", 0.01}, {"leaky_relu:negative_slope=0.5", 0.5}, {"prelu", 0.25},
-                 {"identity", 1}, {"tanh", 1}, {"sigmoid", 0.25}};
+    } cases[] = {{"relu", 0},      {"leaky_relu", 0.01}, {"leaky_relu:negative_slope=0.5", 0.5},
+                 {"prelu", 0.25},  {"identity", 1},      {"tanh", 1},
+                 {"sigmoid", 0.25}};
     for (int64_t k = 0; k < 2 * COUNT(cases); k++) {
         const double zero[] = {0, -0.0}, want = cases[k / 2].want;
         hk_tensor *x = hk_require_grad(kept(ctx, k % 2 ? HK_F64 : HK_F32, HK_SHAPE(2), zero));
         hk_tensor *y = hk_activate(x, cases[k / 2].text);
         must(hk_backward_from(ctx, y, hk_full(ctx, hk_tensor_dtype(x), HK_SHAPE(2), 1)));
-        assert_values(cases[k / 2].text, hk_grad(x), 2, (const double[]){want, want}, k % 2 ? 0 : 1e-8);
+        assert_values(cases[k / 2].text, hk_grad(x), 2, (const double[]){want, want},
+                      k % 2 ? 0 : 1e-8);
         hk_activation_spec spec;
         must(hk_activation_parse(ctx, cases[k / 2].text, &spec));
         assert_close(cases[k / 2].text, 0, hk_activation_slope(&spec, 0), want, 0);

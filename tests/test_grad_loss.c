@@ -1,9 +1,10 @@
 /* ctest: labels=unit,grad timeout=60 */
-/* test_grad_loss.c: gradients of the losses: every layout, broadcast targets, smoothing, extreme logits.
+/* test_grad_loss.c: gradients of the losses: every layout, broadcast targets, smoothing, extreme
+   logits.
    SPDX-License-Identifier: MIT */
 #include "testing.h"
 
-/* --- cross-entropy ------------------------------------------------------------------------------------------ */
+/* --- cross-entropy --------------------------------------------------------------------------- */
 
 typedef struct ce_case {
     double smoothing;
@@ -29,12 +30,12 @@ static void cross_entropies(void **state) {
     for (int64_t k = 0; k < COUNT(shapes) * COUNT(smoothing) * VIEWS; k++) {
         ce_case c = {smoothing[k / VIEWS % COUNT(smoothing)], (view)(k % VIEWS),
                      shapes[k / VIEWS / COUNT(smoothing)]};
-        hk_tensor *in[] = {
-            seeded(ctx, HK_F64, view_source(c.view, c.shape), "ce/x", -3, 3, 0),
-            seeded(ctx, HK_I32, HK_SHAPE(c.shape.dim[0]), "ce/labels", 0, (double)c.shape.dim[1], 0)};
+        hk_tensor *in[] = {seeded(ctx, HK_F64, view_source(c.view, c.shape), "ce/x", -3, 3, 0),
+                           seeded(ctx, HK_I32, HK_SHAPE(c.shape.dim[0]), "ce/labels", 0,
+                                  (double)c.shape.dim[1], 0)};
         char what[80];
-        snprintf(what, sizeof what, "cross-entropy, %d classes, smoothing %g, view %d", (int)c.shape.dim[1],
-                 c.smoothing, c.view);
+        snprintf(what, sizeof what, "cross-entropy, %d classes, smoothing %g, view %d",
+                 (int)c.shape.dim[1], c.smoothing, c.view);
         assert_gradient(ctx, what, cross_entropy, &c, 2, in, skip);
         hk_tensor_destroy(in[0]);
         hk_tensor_destroy(in[1]);
@@ -43,7 +44,8 @@ static void cross_entropies(void **state) {
 
 static hk_tensor *two_heads(hk_context *ctx, int n, hk_tensor *const *in, void *arg) {
     (void)ctx, (void)n, (void)arg;
-    return hk_add(hk_cross_entropy(in[0], in[1]), hk_cross_entropy_smooth(hk_mul(in[0], in[0]), in[1], 0.2));
+    return hk_add(hk_cross_entropy(in[0], in[1]),
+                  hk_cross_entropy_smooth(hk_mul(in[0], in[0]), in[1], 0.2));
 }
 
 static void logits_used_twice(void **state) {
@@ -69,7 +71,7 @@ static void extreme_logits(void **state) {
     }
 }
 
-/* --- losses of two tensors ------------------------------------------------------------------------------------ */
+/* --- losses of two tensors ------------------------------------------------------------------- */
 
 enum { MSE, L1, HUBER, HUBER_WIDE, BCE, LOSSES };
 static const char *const names[LOSSES] = {"mse", "l1", "huber", "huber, wide", "bce"};
@@ -101,8 +103,9 @@ static hk_tensor *pair_loss(hk_context *ctx, int n, hk_tensor *const *in, void *
 static void losses_of_two(void **state) {
     hk_context *ctx = *state;
     static const hk_shape cases[][2] = {
-        {{0, {0}}, {0, {0}}},    {{1, {7}}, {1, {7}}},          {{2, {3, 5}}, {2, {3, 5}}},
-        {{2, {3, 5}}, {1, {5}}}, {{2, {3, 1}}, {2, {1, 5}}},    {{2, {3, 5}}, {0, {0}}},
+        {{0, {0}}, {0, {0}}},       {{1, {7}}, {1, {7}}},
+        {{2, {3, 5}}, {2, {3, 5}}}, {{2, {3, 5}}, {1, {5}}},
+        {{2, {3, 1}}, {2, {1, 5}}}, {{2, {3, 5}}, {0, {0}}},
         {{1, {5}}, {3, {2, 3, 5}}}, {{6, {1, 2, 1, 3, 1, 2}}, {6, {2, 1, 1, 3, 1, 1}}},
     };
     for (int64_t k = 0; k < LOSSES * COUNT(cases) * VIEWS; k++) {
@@ -114,25 +117,29 @@ static void losses_of_two(void **state) {
         const bool bce = c.kind == BCE;
         hk_tensor *in[] = {
             seeded(ctx, HK_F64, view_source(c.view[0], c.shape[0]), "loss/x", -2, 2, 0.1),
-            seeded(ctx, HK_F64, view_source(c.view[1], c.shape[1]), "loss/t", bce ? 0 : -2.03, bce ? 1 : 2, 0.1)};
+            seeded(ctx, HK_F64, view_source(c.view[1], c.shape[1]), "loss/t", bce ? 0 : -2.03,
+                   bce ? 1 : 2, 0.1)};
         char what[80];
-        snprintf(what, sizeof what, "%s, shapes %lld, views %d and %d", names[c.kind], (long long)s, c.view[0],
-                 c.view[1]);
+        snprintf(what, sizeof what, "%s, shapes %lld, views %d and %d", names[c.kind], (long long)s,
+                 c.view[0], c.view[1]);
         assert_gradient(ctx, what, pair_loss, &c, 2, in, NULL);
         hk_tensor_destroy(in[0]);
         hk_tensor_destroy(in[1]);
     }
 }
 
-/* l1 at equal values gives 0, Huber's slope is d up to δ and ±δ beyond, BCE's is σ(x) - t without overflow. */
+/* l1 at equal values gives 0, Huber's slope is d up to δ and ±δ beyond, BCE's is σ(x) - t
+   without overflow. */
 static void exact_slopes(void **state) {
     hk_context *ctx = *state;
     const double x[] = {1, 3, -2, 0.25}, t[] = {1, 1, -1.5, 0};
     const double l1[] = {0, .25, -.25, .25}, huber[] = {0, .25, -.125, .0625};
-    const double logits[] = {0, 1000, -1000, 1000}, target[] = {.5, 1, 0, 0}, bce[] = {0, 0, 0, .25};
+    const double logits[] = {0, 1000, -1000, 1000}, target[] = {.5, 1, 0, 0},
+                 bce[] = {0, 0, 0, .25};
     for (int d = 0; d < 2; d++) {
         const hk_dtype dtype = d ? HK_F64 : HK_F32;
-        hk_tensor *a = hk_require_grad(kept(ctx, dtype, HK_SHAPE(4), x)), *b = kept(ctx, dtype, HK_SHAPE(4), t);
+        hk_tensor *a = hk_require_grad(kept(ctx, dtype, HK_SHAPE(4), x)),
+                  *b = kept(ctx, dtype, HK_SHAPE(4), t);
         must(hk_backward(ctx, hk_l1(a, b)));
         assert_values("l1", hk_grad(a), 4, l1, 0);
         hk_zero_grad(a);

@@ -1,6 +1,6 @@
 /* ctest: labels=unit,grad timeout=60 */
-/* test_grad_pointwise.c: gradients of operations element by element: broadcasting, views, one tensor used
-   twice, and what the header promises at kinks.
+/* test_grad_pointwise.c: gradients of operations element by element: broadcasting, views, one
+   tensor used twice, and what the header promises at kinks.
    SPDX-License-Identifier: MIT */
 #include "testing.h"
 
@@ -18,9 +18,12 @@ typedef struct two_row {
     bool picks; /* one operand gets nothing where the other wins: needs several elements */
 } two_row;
 static const two_row twos[] = {
-    {"add", hk_add, -2, -2, 2, 0, false},         {"sub", hk_sub, -2, -2, 2, 0, false},
-    {"mul", hk_mul, -2, -2, 2, 0, false},         {"div", hk_div, -2, 0.5, 2, 0, false},
-    {"pow", hk_pow, 0.4, -2, 2.5, 0, false},      {"maximum", hk_maximum, -2, -1.97, 2, 0.1, true},
+    {"add", hk_add, -2, -2, 2, 0, false},
+    {"sub", hk_sub, -2, -2, 2, 0, false},
+    {"mul", hk_mul, -2, -2, 2, 0, false},
+    {"div", hk_div, -2, 0.5, 2, 0, false},
+    {"pow", hk_pow, 0.4, -2, 2.5, 0, false},
+    {"maximum", hk_maximum, -2, -1.97, 2, 0.1, true},
     {"minimum", hk_minimum, -2, -1.97, 2, 0.1, true},
 };
 
@@ -30,8 +33,8 @@ typedef struct one_row {
     double low, high, grid;
 } one_row;
 static const one_row ones[] = {
-    {"neg", hk_neg, -2, 2, 0},      {"abs", hk_abs, -1.95, 2, 0.1},  {"exp", hk_exp, -2, 2, 0},
-    {"log", hk_log, 0.3, 2, 0},     {"sqrt", hk_sqrt, 0.3, 2, 0},    {"clamp", clamped, -1.2, 1.2, 0.1},
+    {"neg", hk_neg, -2, 2, 0},   {"abs", hk_abs, -1.95, 2, 0.1}, {"exp", hk_exp, -2, 2, 0},
+    {"log", hk_log, 0.3, 2, 0},  {"sqrt", hk_sqrt, 0.3, 2, 0},   {"clamp", clamped, -1.2, 1.2, 0.1},
     {"scale", scaled, -2, 2, 0},
 };
 
@@ -51,9 +54,14 @@ static const hk_shape pairs[][2] = {
 };
 
 static const hk_shape shapes[] = {
-    {0, {0}},          {1, {1}},          {1, {7}},
-    {2, {3, 5}},       {3, {3, 1, 5}},    {4, {1, 3, 5, 2}},
-    {5, {2, 1, 3, 1, 3}}, {6, {1, 3, 2, 1, 1, 3}},
+    {0, {0}},
+    {1, {1}},
+    {1, {7}},
+    {2, {3, 5}},
+    {3, {3, 1, 5}},
+    {4, {1, 3, 5, 2}},
+    {5, {2, 1, 3, 1, 3}},
+    {6, {1, 3, 2, 1, 1, 3}},
 };
 
 typedef struct shown {
@@ -79,11 +87,11 @@ static void two_operands(void **state) {
         const hk_shape from[] = {view_source(v, pairs[p][0]), view_source(w, pairs[p][1])};
         if (r->picks && hk_shape_count(from[0]) * hk_shape_count(from[1]) < 10) continue;
         shown s = {.two = r->fn, .view = {v, w}, .shape = {pairs[p][0], pairs[p][1]}};
-        hk_tensor *in[] = {
-            seeded(ctx, HK_F64, from[0], "left", r->low_a, r->high, r->grid),
-            seeded(ctx, HK_F64, from[1], "right", r->low_b, r->high, r->grid)};
+        hk_tensor *in[] = {seeded(ctx, HK_F64, from[0], "left", r->low_a, r->high, r->grid),
+                           seeded(ctx, HK_F64, from[1], "right", r->low_b, r->high, r->grid)};
         char what[80];
-        snprintf(what, sizeof what, "%s, shapes %lld, views %d and %d", r->name, (long long)p, v, w);
+        snprintf(what, sizeof what, "%s, shapes %lld, views %d and %d", r->name, (long long)p, v,
+                 w);
         assert_gradient(ctx, what, apply, &s, 2, in, NULL);
         hk_tensor_destroy(in[0]);
         hk_tensor_destroy(in[1]);
@@ -105,7 +113,7 @@ static void one_operand(void **state) {
     }
 }
 
-/* --- where: every operand broadcast in turn --------------------------------------------------------------- */
+/* --- where: every operand broadcast in turn -------------------------------------------------- */
 
 static hk_tensor *choose(hk_context *ctx, int n, hk_tensor *const *in, void *arg) {
     (void)ctx, (void)n, (void)arg;
@@ -128,38 +136,41 @@ static void where_broadcasts(void **state) {
     }
 }
 
-/* --- one tensor used several times -------------------------------------------------------------------------- */
+/* --- one tensor used several times ----------------------------------------------------------- */
 
 #define FN(name, expr)                                                                             \
     static hk_tensor *name(hk_context *ctx, int n, hk_tensor *const *in, void *arg) {              \
         (void)ctx, (void)n, (void)arg;                                                             \
         hk_tensor *x = in[0];                                                                      \
         return (expr);                                                                             \
-    }
-FN(square, hk_mul(x, x))
-FN(doubled, hk_add(x, x))
-FN(power, hk_pow(x, x))
-FN(with_itself, hk_maximum(x, hk_transpose(x, 0, 1)))
-FN(quotient, hk_div(hk_transpose(x, 0, 1), hk_add(x, hk_mul(x, x))))
-FN(broadcast_of_itself, hk_mul(hk_slice(x, 0, 0, 1), hk_sub(x, hk_slice(x, 1, 2, 1))))
-FN(deep, hk_exp(hk_sub(hk_mul(x, hk_log(x)), hk_sqrt(hk_add(x, hk_mul(x, x))))))
+    }                                                                                              \
+    WANTS_SEMICOLON
+FN(square, hk_mul(x, x));
+FN(doubled, hk_add(x, x));
+FN(power, hk_pow(x, x));
+FN(with_itself, hk_maximum(x, hk_transpose(x, 0, 1)));
+FN(quotient, hk_div(hk_transpose(x, 0, 1), hk_add(x, hk_mul(x, x))));
+FN(broadcast_of_itself, hk_mul(hk_slice(x, 0, 0, 1), hk_sub(x, hk_slice(x, 1, 2, 1))));
+FN(deep, hk_exp(hk_sub(hk_mul(x, hk_log(x)), hk_sqrt(hk_add(x, hk_mul(x, x))))));
 
 static void used_several_times(void **state) {
     hk_context *ctx = *state;
-    hk_function *const all[] = {square, doubled, power, with_itself, quotient, broadcast_of_itself, deep};
+    hk_function *const all[] = {square, doubled, power, with_itself, quotient, broadcast_of_itself,
+                                deep};
     hk_tensor *x = seeded(ctx, HK_F64, HK_SHAPE(3, 3), "several", 0.5, 2, 0);
     for (int64_t k = 0; k < COUNT(all); k++) {
-        char what[32];
+        char what[64];
         snprintf(what, sizeof what, "several times, number %lld", (long long)k);
         assert_gradient(ctx, what, all[k], NULL, 1, &x, NULL);
     }
 }
 
-/* --- promises at kinks: exact values, reverse and forward ----------------------------------------------------- */
+/* --- promises at kinks: exact values, reverse and forward ------------------------------------ */
 
 /* Gradients of Σ fn(a, b) and the direction for (1, 2), element by element. */
-static void exact(hk_context *ctx, hk_dtype dtype, const char *name, hk_tensor *(*fn)(hk_tensor *, hk_tensor *),
-                  int64_t n, const double *a, const double *b, const double *want_a, const double *want_b) {
+static void exact(hk_context *ctx, hk_dtype dtype, const char *name,
+                  hk_tensor *(*fn)(hk_tensor *, hk_tensor *), int64_t n, const double *a,
+                  const double *b, const double *want_a, const double *want_b) {
     hk_tensor *in[] = {kept(ctx, dtype, HK_SHAPE(n), a), kept(ctx, dtype, HK_SHAPE(n), b)};
     hk_require_grad(in[0]);
     hk_require_grad(in[1]);
@@ -175,8 +186,12 @@ static void exact(hk_context *ctx, hk_dtype dtype, const char *name, hk_tensor *
     hk_tensor_destroy(in[1]);
 }
 
-static hk_tensor *abs_of(hk_tensor *a, hk_tensor *b) { return hk_add(hk_abs(a), hk_scale(b, 0, 0)); }
-static hk_tensor *clamp_of(hk_tensor *a, hk_tensor *b) { return hk_add(hk_clamp(a, -1, 2), hk_scale(b, 0, 0)); }
+static hk_tensor *abs_of(hk_tensor *a, hk_tensor *b) {
+    return hk_add(hk_abs(a), hk_scale(b, 0, 0));
+}
+static hk_tensor *clamp_of(hk_tensor *a, hk_tensor *b) {
+    return hk_add(hk_clamp(a, -1, 2), hk_scale(b, 0, 0));
+}
 
 static void exact_at_kinks(void **state) {
     hk_context *ctx = *state;
@@ -191,8 +206,8 @@ static void exact_at_kinks(void **state) {
         TRY(hk_minimum, {1, 2, -3, 0.0}, {1, 1, -1, -0.0}, {.5, 0, 1, .5}, {.5, 1, 0, .5});
         TRY(abs_of, {0, -0.0, 2, -2}, {0}, {0, 0, 1, -1}, {0});
         TRY(clamp_of, {-1, 2, -1.5, 2.5}, {0}, {1, 1, 0, 0}, {0});
-        /* b = 0: nothing flows to a; a = 0 <= b: nothing to b. Integer powers of negative numbers are fine
-           for a. */
+        /* b = 0: nothing flows to a; a = 0 <= b: nothing to b. Integer powers of negative
+           numbers are fine for a. */
         TRY(hk_pow, {0, 0, 3, 0}, {0, 2, 0, 1}, {0, 0, 0, 1}, {0, 0, log(3), 0});
 #undef TRY
         const double minus = -2, three = 3;

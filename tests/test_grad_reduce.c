@@ -1,10 +1,12 @@
 /* ctest: labels=unit,grad timeout=60 */
-/* test_grad_reduce.c: gradients of sum, mean, var, max, softmax and log-softmax over any axes of any layout.
+/* test_grad_reduce.c: gradients of sum, mean, var, max, softmax and log-softmax over any axes of
+   any layout.
    SPDX-License-Identifier: MIT */
 #include "testing.h"
 
 enum { SUM, MEAN, VAR, VAR_BIASED, MAX, SOFTMAX, LOG_SOFTMAX, KINDS };
-static const char *const names[KINDS] = {"sum", "mean", "var", "var biased", "max", "softmax", "log_softmax"};
+static const char *const names[KINDS] = {"sum", "mean",    "var",        "var biased",
+                                         "max", "softmax", "log_softmax"};
 
 typedef struct reduction {
     int kind, axis;
@@ -42,8 +44,13 @@ static hk_tensor *distinct(hk_context *ctx, hk_shape shape) {
 }
 
 static const hk_shape shapes[] = {
-    {0, {0}},          {1, {7}},          {2, {3, 5}},          {3, {3, 1, 5}},
-    {4, {3, 2, 1, 5}}, {5, {2, 1, 3, 1, 3}}, {6, {2, 3, 1, 2, 1, 3}},
+    {0, {0}},
+    {1, {7}},
+    {2, {3, 5}},
+    {3, {3, 1, 5}},
+    {4, {3, 2, 1, 5}},
+    {5, {2, 1, 3, 1, 3}},
+    {6, {2, 3, 1, 2, 1, 3}},
 };
 
 static int64_t reduced_count(hk_shape s, unsigned axes) {
@@ -69,8 +76,8 @@ static void every_set_of_axes(void **state) {
                 if (var && reduced_count(r.shape, axes) < 2) continue;
                 hk_tensor *x = distinct(ctx, view_source(r.view, r.shape));
                 char what[80];
-                snprintf(what, sizeof what, "%s, rank %d, axes 0x%x, view %d", names[kind], r.shape.rank, axes,
-                         r.view);
+                snprintf(what, sizeof what, "%s, rank %d, axes 0x%x, view %d", names[kind],
+                         r.shape.rank, axes, r.view);
                 assert_gradient(ctx, what, apply, &r, 1, &x, NULL);
                 hk_tensor_destroy(x);
                 checked++;
@@ -91,44 +98,47 @@ static void softmax_along_every_axis(void **state) {
                                .shape = softs[s]};
                 const bool along_first = axis == 0 || axis == -r.shape.rank;
                 if (v == STRETCHED && along_first) r.view = SLICED; /* equal elements: no slope */
-                hk_tensor *x = seeded(ctx, HK_F64, view_source(r.view, r.shape), "softmax", -2, 2, 0);
+                hk_tensor *x =
+                    seeded(ctx, HK_F64, view_source(r.view, r.shape), "softmax", -2, 2, 0);
                 char what[80];
-                snprintf(what, sizeof what, "%s, rank %d, axis %d, view %d", names[r.kind], r.shape.rank, axis,
-                         r.view);
+                snprintf(what, sizeof what, "%s, rank %d, axis %d, view %d", names[r.kind],
+                         r.shape.rank, axis, r.view);
                 assert_gradient(ctx, what, apply, &r, 1, &x, NULL);
                 hk_tensor_destroy(x);
             }
 }
 
-/* --- in company ------------------------------------------------------------------------------------------ */
+/* --- in company ------------------------------------------------------------------------------ */
 
 #define FN(name, expr)                                                                             \
     static hk_tensor *name(hk_context *ctx, int n, hk_tensor *const *in, void *arg) {              \
         (void)ctx, (void)n, (void)arg;                                                             \
         hk_tensor *x = in[0];                                                                      \
         return (expr);                                                                             \
-    }
-FN(centred, hk_sub(x, hk_mean(x, HK_AXIS(0), true)))
+    }                                                                                              \
+    WANTS_SEMICOLON
+FN(centred, hk_sub(x, hk_mean(x, HK_AXIS(0), true)));
 FN(normalised, hk_div(hk_sub(x, hk_mean(x, HK_AXIS(1), true)),
-                      hk_sqrt(hk_scale(hk_var(x, HK_AXIS(1), 0, true), 1, 1e-3))))
-FN(share, hk_div(hk_exp(x), hk_sum(hk_exp(x), HK_AXIS(1), true)))
-FN(max_and_var, hk_mul(hk_max(x, HK_AXIS(0), false), hk_var(x, HK_AXIS(0), 1, false)))
-FN(attention, hk_mul(x, hk_softmax(x, 0)))
-FN(twice_summed, hk_sum(hk_sum(hk_mul(x, x), HK_AXIS(0), false), HK_AXIS(0), true))
-FN(entropy, hk_sum(hk_mul(hk_softmax(x, 1), hk_log_softmax(x, 1)), HK_AXIS(1), false))
+                      hk_sqrt(hk_scale(hk_var(x, HK_AXIS(1), 0, true), 1, 1e-3))));
+FN(share, hk_div(hk_exp(x), hk_sum(hk_exp(x), HK_AXIS(1), true)));
+FN(max_and_var, hk_mul(hk_max(x, HK_AXIS(0), false), hk_var(x, HK_AXIS(0), 1, false)));
+FN(attention, hk_mul(x, hk_softmax(x, 0)));
+FN(twice_summed, hk_sum(hk_sum(hk_mul(x, x), HK_AXIS(0), false), HK_AXIS(0), true));
+FN(entropy, hk_sum(hk_mul(hk_softmax(x, 1), hk_log_softmax(x, 1)), HK_AXIS(1), false));
 
 static void used_several_times(void **state) {
     hk_context *ctx = *state;
-    hk_function *const all[] = {centred, normalised, share, max_and_var, attention, twice_summed, entropy};
+    hk_function *const all[] = {centred,   normalised,   share,  max_and_var,
+                                attention, twice_summed, entropy};
     hk_tensor *x = distinct(ctx, HK_SHAPE(3, 5));
     for (int64_t k = 0; k < COUNT(all); k++) {
-        char what[32];
+        char what[64];
         snprintf(what, sizeof what, "several times, number %lld", (long long)k);
         assert_gradient(ctx, what, all[k], NULL, 1, &x, NULL);
     }
 }
 
-/* --- ties of max, empty sums: exact values ------------------------------------------------------------------ */
+/* --- ties of max, empty sums: exact values --------------------------------------------------- */
 
 static void ties_share_equally(void **state) {
     hk_context *ctx = *state;

@@ -1,5 +1,6 @@
 /* ctest: labels=unit,grad timeout=60 */
-/* test_grad_shape.c: gradients of operations that move elements: views of views, joins, padding, rows.
+/* test_grad_shape.c: gradients of operations that move elements: views of views, joins, padding,
+   rows.
    SPDX-License-Identifier: MIT */
 #include "testing.h"
 
@@ -18,8 +19,7 @@ static hk_tensor *apply(hk_context *ctx, int n, hk_tensor *const *in, void *arg)
     const move *m = arg;
     hk_tensor *x = view_of(m->view, in[0], m->shape);
     int64_t before[HK_MAX_RANK] = {0}, after[HK_MAX_RANK] = {0};
-    before[m->a] = m->start;
-    after[m->b] = m->length;
+    if (m->kind == PAD) before[m->a] = m->start, after[m->b] = m->length;
     switch (m->kind) {
     case RESHAPE: return hk_reshape(x, m->to);
     case FLATTEN: return hk_flatten_from(x, m->a);
@@ -35,7 +35,8 @@ static hk_tensor *apply(hk_context *ctx, int n, hk_tensor *const *in, void *arg)
 static void check(hk_context *ctx, move m) {
     hk_tensor *x = seeded(ctx, HK_F64, view_source(m.view, m.shape), "shape", -2, 2, 0);
     char what[80];
-    snprintf(what, sizeof what, "kind %d, rank %d, a %d, b %d, view %d", m.kind, m.shape.rank, m.a, m.b, m.view);
+    snprintf(what, sizeof what, "kind %d, rank %d, a %d, b %d, view %d", m.kind, m.shape.rank, m.a,
+             m.b, m.view);
     assert_gradient(ctx, what, apply, &m, 1, &x, NULL);
     hk_tensor_destroy(x);
 }
@@ -43,8 +44,10 @@ static void check(hk_context *ctx, move m) {
 static void one_input(void **state) {
     hk_context *ctx = *state;
     const hk_shape cube = {3, {2, 3, 5}}, six = {6, {2, 1, 3, 2, 1, 3}};
-    static const hk_shape to[] = {{1, {30}}, {1, {-1}}, {2, {5, 6}}, {3, {-1, 1, 10}}, {6, {1, 5, 1, 3, -1, 1}}};
-    static const int orders[][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {-1, 1, 0}};
+    static const hk_shape to[] = {
+        {1, {30}}, {1, {-1}}, {2, {5, 6}}, {3, {-1, 1, 10}}, {6, {1, 5, 1, 3, -1, 1}}};
+    static const int orders[][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2},
+                                    {1, 2, 0}, {2, 0, 1}, {-1, 1, 0}};
     static const int order6[] = {5, 0, 3, 1, 4, 2};
     for (int v = 0; v < VIEWS; v++) {
         const move base = {.view = (view)v, .shape = cube};
@@ -84,16 +87,21 @@ static void one_input(void **state) {
 static void broadcasts(void **state) {
     hk_context *ctx = *state;
     static const hk_shape cases[][2] = {
-        {{0, {0}}, {3, {2, 3, 5}}}, {{1, {1}}, {1, {7}}},       {{1, {5}}, {2, {3, 5}}},
-        {{2, {3, 1}}, {3, {2, 3, 5}}}, {{3, {1, 3, 1}}, {6, {2, 1, 3, 2, 3, 1}}}, {{2, {3, 5}}, {2, {3, 5}}},
+        {{0, {0}}, {3, {2, 3, 5}}},
+        {{1, {1}}, {1, {7}}},
+        {{1, {5}}, {2, {3, 5}}},
+        {{2, {3, 1}}, {3, {2, 3, 5}}},
+        {{3, {1, 3, 1}}, {6, {2, 1, 3, 2, 3, 1}}},
+        {{2, {3, 5}}, {2, {3, 5}}},
     };
     for (int64_t k = 0; k < COUNT(cases); k++)
         for (int v = 0; v < VIEWS; v++)
             check(ctx,
-                  (move){.kind = BROADCAST, .view = (view)v, .shape = cases[k][0], .to = cases[k][1]});
+                  (move){
+                      .kind = BROADCAST, .view = (view)v, .shape = cases[k][0], .to = cases[k][1]});
 }
 
-/* --- several inputs ------------------------------------------------------------------------------------- */
+/* --- several inputs -------------------------------------------------------------------------- */
 
 typedef struct joining {
     bool stack;
@@ -117,7 +125,7 @@ static void joins(void **state) {
             hk_shape s = {3, {2, 3, 5}};
             s.dim[a] = 2 * i + 1;
             if (i == 1) s = (hk_shape){3, {s.dim[1], s.dim[0], s.dim[2]}}; /* as join turns it */
-            char name[16];
+            char name[32];
             snprintf(name, sizeof name, "join/%d", i);
             in[i] = seeded(ctx, HK_F64, s, name, -2, 2, 0);
         }
@@ -156,25 +164,27 @@ static void gathers(void **state) {
     }
 }
 
-/* --- one tensor used several times -------------------------------------------------------------------------- */
+/* --- one tensor used several times ----------------------------------------------------------- */
 
 #define FN(name, expr)                                                                             \
     static hk_tensor *name(hk_context *ctx, int n, hk_tensor *const *in, void *arg) {              \
         (void)ctx, (void)n, (void)arg;                                                             \
         hk_tensor *x = in[0];                                                                      \
         return (expr);                                                                             \
-    }
+    }                                                                                              \
+    WANTS_SEMICOLON
 #define LIST(...) ((hk_tensor *[]){__VA_ARGS__})
-FN(concat_itself, hk_concat(2, LIST(x, x), 0))
-FN(stack_itself, hk_stack(3, LIST(x, x, x), 1))
-FN(with_its_transpose, hk_mul(x, hk_transpose(x, 0, 1)))
-FN(overlapping, hk_add(hk_slice(x, 0, 0, 2), hk_slice(x, 0, 1, 2)))
-FN(joined_slices, hk_concat(2, LIST(hk_slice(x, 1, 1, 2), hk_slice(x, 1, 0, 2)), 0))
-FN(views_of_views, hk_slice(hk_transpose(hk_slice(hk_reshape(hk_transpose(x, 0, 1), HK_SHAPE(9)), 0, 1, 8), 0, 0),
-                            0, 2, 3))
-FN(stretched_products, hk_mul(hk_broadcast_to(hk_slice(x, 0, 1, 1), HK_SHAPE(3, 3)), x))
-FN(flattened_square, hk_mul(hk_flatten_from(x, 0), hk_reshape(x, HK_SHAPE(-1))))
-FN(returned_as_it_is, hk_contiguous(hk_mul(hk_contiguous(x), hk_reshape(x, HK_SHAPE(3, 3)))))
+FN(concat_itself, hk_concat(2, LIST(x, x), 0));
+FN(stack_itself, hk_stack(3, LIST(x, x, x), 1));
+FN(with_its_transpose, hk_mul(x, hk_transpose(x, 0, 1)));
+FN(overlapping, hk_add(hk_slice(x, 0, 0, 2), hk_slice(x, 0, 1, 2)));
+FN(joined_slices, hk_concat(2, LIST(hk_slice(x, 1, 1, 2), hk_slice(x, 1, 0, 2)), 0));
+FN(views_of_views,
+   hk_slice(hk_transpose(hk_slice(hk_reshape(hk_transpose(x, 0, 1), HK_SHAPE(9)), 0, 1, 8), 0, 0),
+            0, 2, 3));
+FN(stretched_products, hk_mul(hk_broadcast_to(hk_slice(x, 0, 1, 1), HK_SHAPE(3, 3)), x));
+FN(flattened_square, hk_mul(hk_flatten_from(x, 0), hk_reshape(x, HK_SHAPE(-1))));
+FN(returned_as_it_is, hk_contiguous(hk_mul(hk_contiguous(x), hk_reshape(x, HK_SHAPE(3, 3)))));
 
 static hk_tensor *split_and_joined(hk_context *ctx, int n, hk_tensor *const *in, void *arg) {
     (void)ctx, (void)n, (void)arg;
@@ -186,12 +196,13 @@ static hk_tensor *split_and_joined(hk_context *ctx, int n, hk_tensor *const *in,
 
 static void used_several_times(void **state) {
     hk_context *ctx = *state;
-    hk_function *const all[] = {concat_itself,  stack_itself,       with_its_transpose, overlapping,
-                                joined_slices,  views_of_views,     stretched_products, flattened_square,
-                                returned_as_it_is, split_and_joined};
+    hk_function *const all[] = {concat_itself,      stack_itself,     with_its_transpose,
+                                overlapping,        joined_slices,    views_of_views,
+                                stretched_products, flattened_square, returned_as_it_is,
+                                split_and_joined};
     hk_tensor *x = seeded(ctx, HK_F64, HK_SHAPE(3, 3), "several", -2, 2, 0);
     for (int64_t k = 0; k < COUNT(all); k++) {
-        char what[32];
+        char what[64];
         snprintf(what, sizeof what, "several times, number %lld", (long long)k);
         assert_gradient(ctx, what, all[k], NULL, 1, &x, NULL);
     }

@@ -1,5 +1,6 @@
 /* ctest: labels=unit,grad timeout=60 */
-/* test_gradcheck.c: the checker itself: it must see small errors, refuse to check nothing, and leave no trace.
+/* test_gradcheck.c: the checker itself: it must see small errors, refuse to check nothing, and
+   leave no trace.
    SPDX-License-Identifier: MIT */
 #include "testing.h"
 
@@ -33,7 +34,8 @@ static hk_status cube_backward(hk_op_call *c) {
 static hk_status cube_jvp(hk_op_call *c) {
     const plant *p = c->attr;
     hk_tensor *t = hk_contiguous(slope(c, c->tin[0], p->tangent));
-    const hk_random v = hk_random_stream(0, "gradcheck/v", 0); /* the checker's weights are 2v - 1 */
+    const hk_random v =
+        hk_random_stream(0, "gradcheck/v", 0); /* the checker's weights are 2v - 1 */
     if (!t) return HK_ERR_MEMORY;
     if (p->hidden) {
         ((double *)hk_tensor_data(t))[0] += 2 * hk_random_uniform(v, 1) - 1;
@@ -78,8 +80,12 @@ static void planted_errors_are_seen(void **state) {
         {{1, 1, 0, false}, false, false, false, 0},
         {{1, 1, NAN, false}, false, false, false, 0},
         {{1, 1, 0, false}, true, true, false, 0},
-        {{1, 1, 1 + 1e-8, false}, false, false, false, 0}, /* below the difference's noise: <v, J·u> sees it */
-        {{1, 1, 1, true}, false, false, false, 0},         /* and this the difference alone */
+        {{1, 1, 1 + 1e-8, false},
+         false,
+         false,
+         false,
+         0}, /* below the difference's noise: <v, J·u> sees it */
+        {{1, 1, 1, true}, false, false, false, 0}, /* and this the difference alone */
     };
     for (int64_t k = 0; k < COUNT(cases); k++) {
         hk_gradcheck_result r;
@@ -90,8 +96,11 @@ static void planted_errors_are_seen(void **state) {
         assert_int_equal(status, cases[k].right ? HK_OK : HK_ERR_CHECK);
         assert_int_equal(r.elements, 9);
         assert_int_equal(r.failed, cases[k].failed);
-        if (cases[k].right) assert_string_equal(r.message, "ok");
-        else assert_non_null(strstr(r.message, cases[k].reverse ? "derivatives are off" : "forward mode"));
+        if (cases[k].right)
+            assert_string_equal(r.message, "ok");
+        else
+            assert_non_null(
+                strstr(r.message, cases[k].reverse ? "derivatives are off" : "forward mode"));
         if (cases[k].failed == 1) {
             assert_int_equal(r.worst.index, 4);
             assert_non_null(strstr(r.message, "1 of 9"));
@@ -101,7 +110,7 @@ static void planted_errors_are_seen(void **state) {
     }
 }
 
-/* --- checks of nothing ------------------------------------------------------------------------------------------ */
+/* --- checks of nothing ----------------------------------------------------------------------- */
 
 static hk_tensor *constant(hk_context *ctx, int n, hk_tensor *const *in, void *arg) {
     (void)ctx, (void)n, (void)arg;
@@ -135,7 +144,8 @@ static hk_tensor *refuses(hk_context *ctx, int n, hk_tensor *const *in, void *ar
 static void vacuous_checks_fail(void **state) {
     hk_context *ctx = *state;
     hk_gradcheck_result r;
-    hk_tensor *x = seeded(ctx, HK_F64, HK_SHAPE(3), "x", 1, 2, 0), *z = seeded(ctx, HK_F64, HK_SHAPE(3), "z", 1, 2, 0);
+    hk_tensor *x = seeded(ctx, HK_F64, HK_SHAPE(3), "x", 1, 2, 0),
+              *z = seeded(ctx, HK_F64, HK_SHAPE(3), "z", 1, 2, 0);
     assert_int_equal(check(ctx, constant, NULL, x, false, &r), HK_ERR_CHECK);
     assert_non_null(strstr(r.message, "proves nothing"));
     double factor = 1e-4;
@@ -161,8 +171,10 @@ static void real_errors_stick(void **state) {
         hk_status status;
         const char *word;
     } cases[] = {
-        {unrelated, HK_ERR_GRADIENT, "requires a gradient"}, {of_floats, HK_ERR_DTYPE, "f32"},
-        {nothing, HK_ERR_ARGUMENT, "gave no result"},        {refuses, HK_ERR_SHAPE, "inner sizes"},
+        {unrelated, HK_ERR_GRADIENT, "requires a gradient"},
+        {of_floats, HK_ERR_DTYPE, "f32"},
+        {nothing, HK_ERR_ARGUMENT, "gave no result"},
+        {refuses, HK_ERR_SHAPE, "inner sizes"},
     };
     for (int64_t k = 0; k < COUNT(cases); k++) {
         assert_int_equal(check(ctx, cases[k].fn, NULL, x, false, &r), cases[k].status);
@@ -174,14 +186,15 @@ static void real_errors_stick(void **state) {
     hk_tensor *floats = seeded(ctx, HK_F32, HK_SHAPE(3), "x", 1, 2, 0), *none = NULL;
     assert_int_equal(check(ctx, constant, NULL, floats, false, NULL), HK_ERR_DTYPE);
     hk_error_clear(ctx);
-    assert_int_equal(check(ctx, constant, NULL, hk_full(ctx, HK_F64, HK_SHAPE(3), 1), false, NULL), HK_ERR_DTYPE);
+    assert_int_equal(check(ctx, constant, NULL, hk_full(ctx, HK_F64, HK_SHAPE(3), 1), false, NULL),
+                     HK_ERR_DTYPE);
     hk_error_clear(ctx);
     assert_int_equal(hk_gradcheck(ctx, constant, NULL, 1, &none, NULL, NULL), HK_ERR_ARGUMENT);
     hk_error_clear(ctx);
     assert_int_equal(hk_gradcheck(NULL, constant, NULL, 1, &x, NULL, NULL), HK_ERR_MEMORY);
 }
 
-/* --- no trace ------------------------------------------------------------------------------------------------------- */
+/* --- no trace -------------------------------------------------------------------------------- */
 
 static void inputs_are_restored(void **state) {
     hk_context *ctx = *state;
@@ -195,8 +208,10 @@ static void inputs_are_restored(void **state) {
     assert_null(hk_grad(x)); /* it asked for no gradient before */
     assert_int_equal(check(ctx, cube, &wrong, x, false, &r), HK_ERR_CHECK);
     assert_memory_equal(hk_tensor_data(x), before, sizeof before);
-    assert_int_equal(check(ctx, refuses, NULL, hk_require_grad(seeded(ctx, HK_F64, HK_SHAPE(2, 3), "y", 1, 2, 0)),
-                           false, &r), HK_ERR_SHAPE);
+    assert_int_equal(check(ctx, refuses, NULL,
+                           hk_require_grad(seeded(ctx, HK_F64, HK_SHAPE(2, 3), "y", 1, 2, 0)),
+                           false, &r),
+                     HK_ERR_SHAPE);
     hk_error_clear(ctx);
     hk_require_grad(x);
     must(hk_backward(ctx, hk_sum(x, HK_ALL_AXES, false)));
@@ -245,7 +260,7 @@ static void reports_and_many_inputs(void **state) {
     assert_true(r.largest > 1 && r.jvp_error < 1e-7 && r.adjoint_error < 1e-12);
     hk_tensor *many[100]; /* a module may have more parameters than any fixed list */
     for (int i = 0; i < 100; i++) {
-        char name[16];
+        char name[32];
         snprintf(name, sizeof name, "many/%d", i);
         many[i] = seeded(ctx, HK_F64, HK_SHAPE(2), name, 0.9, 1.1, 0);
     }

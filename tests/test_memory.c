@@ -1,9 +1,10 @@
 /* ctest: labels=unit timeout=60 */
-/* test_memory.c: every allocation fails once, and training steps allocate nothing after the second.
+/* test_memory.c: every allocation fails once, and training steps allocate nothing after the
+   second.
    SPDX-License-Identifier: MIT
 
-   malloc and its kin are replaced here by counting ones that can fail. That needs glibc, whose own are reached as
-   __libc_..., and no sanitizer, which replaces them as well. */
+   malloc and its kin are replaced here by counting ones that can fail. That needs glibc, whose
+   own are reached as __libc_..., and no sanitizer, which replaces them as well. */
 #include "testing.h"
 
 #include <errno.h>
@@ -65,7 +66,7 @@ void free(void *p) {
 }
 #endif
 
-/* --- a little of everything that takes memory ----------------------------------------------------------------- */
+/* --- a little of everything that takes memory ------------------------------------------------ */
 
 typedef struct net {
     hk_tensor *x, *w, *b, *alpha, *labels;
@@ -78,8 +79,10 @@ static bool make(hk_context *ctx, net *n) {
     n->alpha = hk_require_grad(hk_tensor_new(ctx, HK_F32, HK_SHAPE(200)));
     n->labels = hk_tensor_new(ctx, HK_I32, HK_SHAPE(64));
     if (!n->x || !n->w || !n->b || !n->alpha || !n->labels) return false;
-    for (int i = 0; i < 64 * 300; i++) ((float *)hk_tensor_data(n->x))[i] = (float)(i % 17) / 17 - 0.4F;
-    for (int i = 0; i < 200 * 300; i++) ((float *)hk_tensor_data(n->w))[i] = (float)(i % 29) / 29 - 0.5F;
+    for (int i = 0; i < 64 * 300; i++)
+        ((float *)hk_tensor_data(n->x))[i] = (float)(i % 17) / 17 - 0.4F;
+    for (int i = 0; i < 200 * 300; i++)
+        ((float *)hk_tensor_data(n->w))[i] = (float)(i % 29) / 29 - 0.5F;
     for (int i = 0; i < 64; i++) ((int32_t *)hk_tensor_data(n->labels))[i] = i % 10;
     return true;
 }
@@ -89,12 +92,15 @@ static hk_tensor *forward(hk_context *ctx, const net *n) {
     if (hk_activation_parse(ctx, "prelu", &spec)) return NULL;
     hk_tensor *h = hk_activate_with(hk_affine(n->x, n->w, n->b), &spec, (hk_tensor *[]){n->alpha});
     h = hk_dropout_op(hk_div(hk_sub(h, hk_mean(h, HK_AXIS(0), true)),
-                             hk_sqrt(hk_scale(hk_var(h, HK_AXIS(0), 1, true), 1, 1e-3))), 0.2, "d");
+                             hk_sqrt(hk_scale(hk_var(h, HK_AXIS(0), 1, true), 1, 1e-3))),
+                      0.2, "d");
     hk_tensor *left = hk_slice(h, 1, 0, 100), *right = hk_slice(h, 1, 100, 100);
-    hk_tensor *both = hk_stack(2, (hk_tensor *[]){left, hk_where(hk_less(left, right), left, right)}, 0);
+    hk_tensor *both =
+        hk_stack(2, (hk_tensor *[]){left, hk_where(hk_less(left, right), left, right)}, 0);
     hk_tensor *gram = hk_matmul(both, hk_transpose(both, 1, 2));
     hk_tensor *rows = hk_gather_rows(hk_max(gram, HK_AXIS(0), false), n->labels);
-    hk_tensor *logits = hk_slice(hk_softmax(hk_pad(rows, (const int64_t[]){0, 1}, (const int64_t[]){0, 0}, 0), 0), 1, 1, 10);
+    hk_tensor *logits = hk_slice(
+        hk_softmax(hk_pad(rows, (const int64_t[]){0, 1}, (const int64_t[]){0, 0}, 0), 0), 1, 1, 10);
     if (isnan(hk_accuracy(logits, n->labels))) return NULL;
     return hk_cross_entropy(hk_scale(logits, 100, 0), n->labels);
 }
@@ -121,9 +127,11 @@ static double train(hk_context *ctx) {
     net n;
     if (!make(ctx, &n)) return NAN;
     const double loss = steps(ctx, &n, 3);
-    hk_tensor *in = hk_tensor_keep(hk_cast(hk_slice(n.x, 1, 0, 2), HK_F64)), *few = hk_tensor_new(ctx, HK_F64, HK_SHAPE(3));
+    hk_tensor *in = hk_tensor_keep(hk_cast(hk_slice(n.x, 1, 0, 2), HK_F64)),
+              *few = hk_tensor_new(ctx, HK_F64, HK_SHAPE(3));
     if (few) memcpy(hk_tensor_data(few), (const double[]){.5, 1, 2}, 3 * sizeof(double));
-    const hk_status checked = few && in ? hk_gradcheck(ctx, softened, NULL, 1, &few, NULL, NULL) : HK_ERR_MEMORY;
+    const hk_status checked =
+        few && in ? hk_gradcheck(ctx, softened, NULL, 1, &few, NULL, NULL) : HK_ERR_MEMORY;
     return checked ? NAN : loss;
 }
 
@@ -134,7 +142,8 @@ static void every_allocation_fails_once(void **state) {
     if (!HK_REPLACED) skip();
     hk_context *ctx = NULL;
     double want = NAN;
-    for (int warm = 0; warm < 2; warm++) { /* threads' stacks and the like stay with the C library */
+    for (int warm = 0; warm < 2;
+         warm++) { /* threads' stacks and the like stay with the C library */
         ctx = hk_context_create(&config);
         want = train(ctx);
         hk_context_destroy(ctx);
@@ -152,16 +161,19 @@ static void every_allocation_fails_once(void **state) {
             const double got = train(ctx);
             atomic_store(&fail_at, -1);
             const long long failed = atomic_load(&failures);
-            if (!ctx) null++;
+            if (!ctx)
+                null++;
             else if (hk_error(ctx) == HK_ERR_MEMORY) {
                 reported++;
                 assert_true(isnan(got) && *hk_error_message(ctx));
-                /* With memory back, the same context goes on. One without its threads stays in error's state. */
+                /* With memory back, the same context goes on. One without its threads stays in
+                   error's state. */
                 hk_error_clear(ctx);
                 must(hk_step_end(ctx));
                 const double again = train(ctx);
                 if (hk_context_describe(ctx).threads == 2 && !is_close(again, want, 0.2 * want))
-                    fail_msg("after failure %lld the loss is %g instead of %g: %s", n, again, want, hk_error_message(ctx));
+                    fail_msg("after failure %lld the loss is %g instead of %g: %s", n, again, want,
+                             hk_error_message(ctx));
             } else { /* it could do without: the results must be right */
                 harmless += failed > 0;
                 assert_ok(ctx);
@@ -172,8 +184,9 @@ static void every_allocation_fails_once(void **state) {
                 fail_msg("failure %lld leaks %lld blocks", n, atomic_load(&live) - before);
             if (failed == 0) break;
         }
-        print_message("%lld allocations failed%s: %lld gave no context, %lld were reported, %lld did no harm\n", n,
-                      mode ? " with all after them" : "", null, reported, harmless);
+        print_message("%lld allocations failed%s: %lld gave no context, %lld were reported, %lld "
+                      "did no harm\n",
+                      n, mode ? " with all after them" : "", null, reported, harmless);
         assert_true(n > 30 && null >= 1 && reported > 20);
     }
 }

@@ -1,5 +1,6 @@
 /* ctest: labels=unit,grad timeout=60 */
-/* test_op.c: operations of one's own through hk_apply: several outputs, attributes, and every way to be wrong.
+/* test_op.c: operations of one's own through hk_apply: several outputs, attributes, and every
+   way to be wrong.
    SPDX-License-Identifier: MIT */
 #include "testing.h"
 
@@ -17,9 +18,12 @@ static hk_status pair_forward(hk_op_call *c) {
 static hk_status pair_backward(hk_op_call *c) {
     const pair_attr *attr = c->attr;
     hk_status status = HK_OK;
-    if (c->gout[0] && hk_op_needs(c, 0)) status = hk_op_add_grad(c, 0, hk_scale(c->gout[0], attr->factor, 0));
-    if (c->gout[1] && hk_op_needs(c, 0) && !status) status = hk_op_add_grad(c, 0, hk_mul(c->gout[1], c->in[1]));
-    if (c->gout[1] && hk_op_needs(c, 1) && !status) status = hk_op_add_grad(c, 1, hk_mul(c->gout[1], c->in[0]));
+    if (c->gout[0] && hk_op_needs(c, 0))
+        status = hk_op_add_grad(c, 0, hk_scale(c->gout[0], attr->factor, 0));
+    if (c->gout[1] && hk_op_needs(c, 0) && !status)
+        status = hk_op_add_grad(c, 0, hk_mul(c->gout[1], c->in[1]));
+    if (c->gout[1] && hk_op_needs(c, 1) && !status)
+        status = hk_op_add_grad(c, 1, hk_mul(c->gout[1], c->in[0]));
     return status;
 }
 static hk_status pair_jvp(hk_op_call *c) {
@@ -63,10 +67,13 @@ static void two_outputs(void **state) {
     must(hk_backward_from(ctx, y, hk_full(ctx, HK_F64, HK_SHAPE(3, 5), 1)));
     assert_values("c", hk_grad(in[1]), 5, (const double[5]){0}, 0); /* not touched: zero */
     must(hk_step_end(ctx));
-    for (int i = 0; i < 3; i++) assert_non_null(hk_full(ctx, HK_F64, HK_SHAPE(1000), NAN)); /* what memory holds */
+    for (int i = 0; i < 3; i++)
+        assert_non_null(hk_full(ctx, HK_F64, HK_SHAPE(1000), NAN)); /* what memory holds */
     must(hk_step_end(ctx));
-    hk_tensor *through[] = {in[0], hk_exp(in[1])}; /* nor is an intermediate, which has no memory of zeros */
-    must(hk_backward_from(ctx, pair(ctx, 2, through, &first), hk_full(ctx, HK_F64, HK_SHAPE(3, 5), 1)));
+    hk_tensor *through[] = {
+        in[0], hk_exp(in[1])}; /* nor is an intermediate, which has no memory of zeros */
+    must(hk_backward_from(ctx, pair(ctx, 2, through, &first),
+                          hk_full(ctx, HK_F64, HK_SHAPE(3, 5), 1)));
     assert_values("c", hk_grad(in[1]), 5, (const double[5]){0}, 0);
     must(hk_step_end(ctx));
 }
@@ -94,7 +101,8 @@ static const hk_op second_op = {"second", second_forward, same_backward, same_jv
 static void handing_back_an_input(void **state) {
     hk_context *ctx = *state;
     hk_tensor *w = hk_require_grad(hk_tensor_new(ctx, HK_F64, HK_SHAPE(3)));
-    hk_tensor *in[] = {w, hk_full(ctx, HK_F64, HK_SHAPE(3), 2)}; /* the constant must not become a variable */
+    hk_tensor *in[] = {
+        w, hk_full(ctx, HK_F64, HK_SHAPE(3), 2)}; /* the constant must not become a variable */
     assert_ptr_not_equal(hk_apply(&second_op, NULL, 0, 2, in, 1, NULL), in[1]);
     assert_int_equal(hk_backward(ctx, hk_sum(in[1], HK_ALL_AXES, false)), HK_ERR_GRADIENT);
     hk_error_clear(ctx);
@@ -104,13 +112,15 @@ static void handing_back_an_input(void **state) {
     assert_gradient(ctx, "same", same, NULL, 1, &x, NULL);
 }
 
-/* --- every way to be wrong ---------------------------------------------------------------------------------------- */
+/* --- every way to be wrong ------------------------------------------------------------------- */
 
 static hk_status gives_status(hk_op_call *c) {
     (void)c;
     return HK_ERR_FORMAT;
 }
-static hk_status says_why(hk_op_call *c) { return hk_fail(c->ctx, HK_ERR_IO, c->op->name, "because of %d", 42); }
+static hk_status says_why(hk_op_call *c) {
+    return hk_fail(c->ctx, HK_ERR_IO, c->op->name, "because of %d", 42);
+}
 static hk_status makes_nothing(hk_op_call *c) {
     (void)c;
     return HK_OK;
@@ -123,8 +133,12 @@ static hk_status adds_null(hk_op_call *c) { return hk_op_add_grad(c, 0, NULL); }
 static hk_status adds_wrong_shape(hk_op_call *c) {
     return hk_op_add_grad(c, 0, hk_full(c->ctx, HK_F64, HK_SHAPE(4), 1));
 }
-static hk_status adds_wrong_type(hk_op_call *c) { return hk_op_add_grad(c, 0, hk_cast(c->gout[0], HK_F32)); }
-static hk_status adds_smaller(hk_op_call *c) { return hk_op_add_grad(c, 0, hk_full(c->ctx, HK_F64, HK_SCALAR, 1)); }
+static hk_status adds_wrong_type(hk_op_call *c) {
+    return hk_op_add_grad(c, 0, hk_cast(c->gout[0], HK_F32));
+}
+static hk_status adds_smaller(hk_op_call *c) {
+    return hk_op_add_grad(c, 0, hk_full(c->ctx, HK_F64, HK_SCALAR, 1));
+}
 static hk_status adds_wide_tangent(hk_op_call *c) {
     return hk_op_add_tangent(c, 0, hk_full(c->ctx, HK_F64, HK_SHAPE(2, 3), 1));
 }
@@ -137,9 +151,13 @@ static void wrong_forwards(void **state) {
         hk_status status;
         const char *word;
     } cases[] = {
-        {{"silent", gives_status, NULL, NULL}, HK_ERR_FORMAT, "[silent] a file is not what it claims"},
+        {{"silent", gives_status, NULL, NULL},
+         HK_ERR_FORMAT,
+         "[silent] a file is not what it claims"},
         {{"speaking", says_why, NULL, NULL}, HK_ERR_IO, "[speaking] because of 42"},
-        {{"empty", makes_nothing, NULL, NULL}, HK_ERR_STATE, "[empty] forward made no output number 0"},
+        {{"empty", makes_nothing, NULL, NULL},
+         HK_ERR_STATE,
+         "[empty] forward made no output number 0"},
         {{"counting", wrong_number, NULL, NULL}, HK_ERR_ARGUMENT, "no output number 1"},
     };
     for (int64_t k = 0; k < COUNT(cases); k++) {
@@ -170,23 +188,41 @@ static void wrong_backwards(void **state) {
         const char *word;
         bool jvp;
     } cases[] = {
-        {{"no gradient", same_forward, NULL, same_jvp}, HK_ERR_GRADIENT, "[backward] no gradient has no gradient", false},
+        {{"no gradient", same_forward, NULL, same_jvp},
+         HK_ERR_GRADIENT,
+         "[backward] no gradient has no gradient",
+         false},
         {{"silent", same_forward, gives_status, NULL}, HK_ERR_FORMAT, "[silent]", false},
         {{"speaking", same_forward, says_why, NULL}, HK_ERR_IO, "[speaking] because of 42", false},
         {{"null", same_forward, adds_null, NULL}, HK_ERR_ARGUMENT, "[null]", false},
-        {{"shape", same_forward, adds_wrong_shape, NULL}, HK_ERR_SHAPE, "[shape] a gradient (4)", false},
-        {{"type", same_forward, adds_wrong_type, NULL}, HK_ERR_SHAPE, "[type] a gradient (3) of f32", false},
+        {{"shape", same_forward, adds_wrong_shape, NULL},
+         HK_ERR_SHAPE,
+         "[shape] a gradient (4)",
+         false},
+        {{"type", same_forward, adds_wrong_type, NULL},
+         HK_ERR_SHAPE,
+         "[type] a gradient (3) of f32",
+         false},
         {{"small", same_forward, adds_smaller, NULL}, HK_ERR_SHAPE, "[small] a gradient ()", false},
-        {{"no jvp", same_forward, same_backward, NULL}, HK_ERR_GRADIENT, "[jvp] no jvp has no forward-mode", true},
+        {{"no jvp", same_forward, same_backward, NULL},
+         HK_ERR_GRADIENT,
+         "[jvp] no jvp has no forward-mode",
+         true},
         {{"silent jvp", same_forward, NULL, gives_status}, HK_ERR_FORMAT, "[silent jvp]", true},
-        {{"wide", same_forward, NULL, adds_wide_tangent}, HK_ERR_SHAPE, "[wide] a direction (2, 3)", true},
+        {{"wide", same_forward, NULL, adds_wide_tangent},
+         HK_ERR_SHAPE,
+         "[wide] a direction (2, 3)",
+         true},
     };
     hk_tensor *x = hk_require_grad(seeded(ctx, HK_F64, HK_SHAPE(3), "x", 1, 2, 0));
     for (int64_t k = 0; k < COUNT(cases); k++) {
-        hk_tensor *y = hk_apply(&cases[k].op, NULL, 0, 1, &x, 1, NULL), *one = hk_full(ctx, HK_F64, HK_SHAPE(3), 1);
+        hk_tensor *y = hk_apply(&cases[k].op, NULL, 0, 1, &x, 1, NULL),
+                  *one = hk_full(ctx, HK_F64, HK_SHAPE(3), 1);
         assert_ok(ctx);
-        if (cases[k].jvp) assert_null(hk_jvp(ctx, y, 1, &x, &one));
-        else assert_int_equal(hk_backward_from(ctx, y, one), cases[k].status);
+        if (cases[k].jvp)
+            assert_null(hk_jvp(ctx, y, 1, &x, &one));
+        else
+            assert_int_equal(hk_backward_from(ctx, y, one), cases[k].status);
         if (hk_error(ctx) != cases[k].status || !strstr(hk_error_message(ctx), cases[k].word))
             fail_msg("not '%s' but '%s'", cases[k].word, hk_error_message(ctx));
         hk_error_clear(ctx);

@@ -1,4 +1,5 @@
-/* test_ops_error.c: what operations refuse, and what they say: the operation, both shapes, the place.
+/* test_ops_error.c: what operations refuse, and what they say: the operation, both shapes, the
+   place.
    SPDX-License-Identifier: MIT */
 #include "testing.h"
 
@@ -26,42 +27,60 @@ static const struct {
     const char *name;
     two_fn *fn;
 } twos[] = {
-    {"[add]", hk_add},         {"[sub]", hk_sub},
-    {"[mul]", hk_mul},         {"[div]", hk_div},
-    {"[pow]", hk_pow},         {"[maximum]", hk_maximum},
-    {"[minimum]", hk_minimum}, {"[less]", hk_less},
-    {"[less_equal]", hk_less_equal},       {"[greater]", hk_greater},
-    {"[greater_equal]", hk_greater_equal}, {"[equal]", hk_equal},
-    {"[not_equal]", hk_not_equal},         {"[mse]", hk_mse},
-    {"[l1]", hk_l1},                       {"[huber]", o_huber},
-    {"[bce_with_logits]", hk_bce_with_logits}, {"[where]", o_where},
-    {"[matmul]", hk_matmul},               {"[affine]", o_affine},
+    {"[add]", hk_add},
+    {"[sub]", hk_sub},
+    {"[mul]", hk_mul},
+    {"[div]", hk_div},
+    {"[pow]", hk_pow},
+    {"[maximum]", hk_maximum},
+    {"[minimum]", hk_minimum},
+    {"[less]", hk_less},
+    {"[less_equal]", hk_less_equal},
+    {"[greater]", hk_greater},
+    {"[greater_equal]", hk_greater_equal},
+    {"[equal]", hk_equal},
+    {"[not_equal]", hk_not_equal},
+    {"[mse]", hk_mse},
+    {"[l1]", hk_l1},
+    {"[huber]", o_huber},
+    {"[bce_with_logits]", hk_bce_with_logits},
+    {"[where]", o_where},
+    {"[matmul]", hk_matmul},
+    {"[affine]", o_affine},
 };
 
 static const struct {
     const char *name;
     one_fn *fn;
 } ones[] = {
-    {"[neg]", hk_neg},         {"[abs]", hk_abs},       {"[exp]", hk_exp},   {"[log]", hk_log},
-    {"[sqrt]", hk_sqrt},       {"[clamp]", o_clamp},    {"[scale]", o_scale}, {"[sum]", o_sum},
-    {"[mean]", o_mean},        {"[var]", o_var},        {"[max]", o_max},    {"[argmax]", o_argmax},
-    {"[softmax]", o_softmax},  {"[log_softmax]", o_log_softmax}, {"[dropout]", o_dropout},
-    {"[alpha_dropout]", o_alpha},
+    {"[neg]", hk_neg},        {"[abs]", hk_abs},
+    {"[exp]", hk_exp},        {"[log]", hk_log},
+    {"[sqrt]", hk_sqrt},      {"[clamp]", o_clamp},
+    {"[scale]", o_scale},     {"[sum]", o_sum},
+    {"[mean]", o_mean},       {"[var]", o_var},
+    {"[max]", o_max},         {"[argmax]", o_argmax},
+    {"[softmax]", o_softmax}, {"[log_softmax]", o_log_softmax},
+    {"[dropout]", o_dropout}, {"[alpha_dropout]", o_alpha},
 };
 
 static void two_operands(void **state) {
     hk_context *ctx = *state, *other = new_context(1, NULL);
-    hk_tensor *a = hk_full(ctx, HK_F32, HK_SHAPE(2, 3), 1), *b = hk_full(ctx, HK_F32, HK_SHAPE(7, 5), 1);
-    hk_tensor *wide = hk_full(ctx, HK_F64, HK_SHAPE(2, 3), 1), *bytes = hk_full(ctx, HK_U8, HK_SHAPE(2, 3), 1);
-    hk_tensor *ints = hk_full(ctx, HK_I32, HK_SHAPE(2, 3), 1), *far = hk_full(other, HK_F32, HK_SHAPE(2, 3), 1);
+    hk_tensor *a = hk_full(ctx, HK_F32, HK_SHAPE(2, 3), 1),
+              *b = hk_full(ctx, HK_F32, HK_SHAPE(7, 5), 1);
+    hk_tensor *wide = hk_full(ctx, HK_F64, HK_SHAPE(2, 3), 1),
+              *bytes = hk_full(ctx, HK_U8, HK_SHAPE(2, 3), 1);
+    hk_tensor *ints = hk_full(ctx, HK_I32, HK_SHAPE(2, 3), 1),
+              *far = hk_full(other, HK_F32, HK_SHAPE(2, 3), 1);
     for (int64_t k = 0; k < COUNT(twos); k++) {
         assert_null(twos[k].fn(a, b));
         expect_error(ctx, HK_ERR_SHAPE, "(2, 3)", "(7, 5)");
         assert_null(twos[k].fn(hk_tensor_set_name(a, "left"), b));
-        if (!strstr(hk_error_message(ctx), twos[k].name)) fail_msg("no %s: %s", twos[k].name, hk_error_message(ctx));
+        if (!strstr(hk_error_message(ctx), twos[k].name))
+            fail_msg("no %s: %s", twos[k].name, hk_error_message(ctx));
         expect_error(ctx, HK_ERR_SHAPE, "left (2, 3)");
         assert_null(twos[k].fn(a, wide));
-        if (!strstr(hk_error_message(ctx), twos[k].name)) fail_msg("no %s: %s", twos[k].name, hk_error_message(ctx));
+        if (!strstr(hk_error_message(ctx), twos[k].name))
+            fail_msg("no %s: %s", twos[k].name, hk_error_message(ctx));
         expect_error(ctx, HK_ERR_DTYPE, "f32", "f64", "hk_cast");
         assert_null(twos[k].fn(a, ints));
         expect_error(ctx, HK_ERR_DTYPE, "i32");
@@ -80,7 +99,8 @@ static void one_operand(void **state) {
     hk_context *ctx = *state;
     for (int64_t k = 0; k < COUNT(ones); k++) {
         assert_null(ones[k].fn(hk_full(ctx, HK_U8, HK_SHAPE(2, 3), 1)));
-        if (!strstr(hk_error_message(ctx), ones[k].name)) fail_msg("no %s: %s", ones[k].name, hk_error_message(ctx));
+        if (!strstr(hk_error_message(ctx), ones[k].name))
+            fail_msg("no %s: %s", ones[k].name, hk_error_message(ctx));
         expect_error(ctx, HK_ERR_DTYPE, "u8", "f32 or f64");
         assert_null(ones[k].fn(hk_full(ctx, HK_I32, HK_SHAPE(2, 3), 1)));
         expect_error(ctx, HK_ERR_DTYPE, "i32");
@@ -97,18 +117,24 @@ static void one_operand(void **state) {
 
 static void arguments(void **state) {
     hk_context *ctx = *state;
-    hk_tensor *x = hk_full(ctx, HK_F32, HK_SHAPE(2, 3), 1), *scalar = hk_full(ctx, HK_F32, HK_SCALAR, 1);
-    hk_tensor *empty = hk_tensor_new(ctx, HK_F32, HK_SHAPE(0, 3)), *wide = hk_full(ctx, HK_F64, HK_SHAPE(2, 3), 1);
+    hk_tensor *x = hk_full(ctx, HK_F32, HK_SHAPE(2, 3), 1),
+              *scalar = hk_full(ctx, HK_F32, HK_SCALAR, 1);
+    hk_tensor *empty = hk_tensor_new(ctx, HK_F32, HK_SHAPE(0, 3)),
+              *wide = hk_full(ctx, HK_F64, HK_SHAPE(2, 3), 1);
     hk_tensor *y = hk_full(ctx, HK_F32, HK_SHAPE(2, 4), 1);
     REFUSED(hk_clamp(x, 1, 0), HK_ERR_ARGUMENT, "[clamp]", "1", "0");
     REFUSED(hk_clamp(x, NAN, 0), HK_ERR_ARGUMENT, "[clamp]");
     REFUSED(hk_where(x, x, x), HK_ERR_DTYPE, "[where]", "f32", "u8");
-    REFUSED(hk_where(hk_full(ctx, HK_U8, HK_SHAPE(5), 1), x, x), HK_ERR_SHAPE, "[where]", "(5)", "(2, 3)");
-    REFUSED(hk_matmul(x, hk_full(ctx, HK_F32, HK_SHAPE(3), 1)), HK_ERR_SHAPE, "[matmul]", "rank 2", "(3)");
-    REFUSED(hk_matmul(hk_broadcast_to(x, HK_SHAPE(5, 2, 3)), hk_full(ctx, HK_F32, HK_SHAPE(4, 3, 2), 1)),
+    REFUSED(hk_where(hk_full(ctx, HK_U8, HK_SHAPE(5), 1), x, x), HK_ERR_SHAPE, "[where]", "(5)",
+            "(2, 3)");
+    REFUSED(hk_matmul(x, hk_full(ctx, HK_F32, HK_SHAPE(3), 1)), HK_ERR_SHAPE, "[matmul]", "rank 2",
+            "(3)");
+    REFUSED(hk_matmul(hk_broadcast_to(x, HK_SHAPE(5, 2, 3)),
+                      hk_full(ctx, HK_F32, HK_SHAPE(4, 3, 2), 1)),
             HK_ERR_SHAPE, "[matmul]", "(5, 2, 3)", "(4, 3, 2)");
     REFUSED(hk_affine(x, x, scalar), HK_ERR_SHAPE, "[affine]", "bias", "(2, 3)", "()");
-    REFUSED(hk_affine(x, x, hk_full(ctx, HK_F32, HK_SHAPE(3), 1)), HK_ERR_SHAPE, "[affine]", "bias");
+    REFUSED(hk_affine(x, x, hk_full(ctx, HK_F32, HK_SHAPE(3), 1)), HK_ERR_SHAPE, "[affine]",
+            "bias");
     REFUSED(hk_affine(scalar, x, HK_NO_BIAS), HK_ERR_SHAPE, "[affine]", "()");
     REFUSED(hk_sum(x, HK_AXIS(2), false), HK_ERR_ARGUMENT, "[sum]", "rank 2");
     REFUSED(hk_sum(scalar, HK_AXIS(0), false), HK_ERR_ARGUMENT, "[sum]", "rank 0");
@@ -127,7 +153,8 @@ static void arguments(void **state) {
     REFUSED(hk_concat(2, ((hk_tensor *[]){x, wide}), 0), HK_ERR_DTYPE, "[concat]", "f32", "f64");
     REFUSED(hk_stack(2, ((hk_tensor *[]){x, wide}), 0), HK_ERR_DTYPE, "f32", "f64");
     REFUSED(hk_concat(2, ((hk_tensor *[]){x, y}), 0), HK_ERR_SHAPE, "[concat]", "(2, 3)", "(2, 4)");
-    REFUSED(hk_concat(2, ((hk_tensor *[]){x, scalar}), 0), HK_ERR_SHAPE, "[concat]", "(2, 3)", "()");
+    REFUSED(hk_concat(2, ((hk_tensor *[]){x, scalar}), 0), HK_ERR_SHAPE, "[concat]", "(2, 3)",
+            "()");
     REFUSED(hk_concat(2, ((hk_tensor *[]){x, x}), 2), HK_ERR_ARGUMENT, "[concat]", "axis 2");
     REFUSED(hk_stack(2, ((hk_tensor *[]){x, y}), 0), HK_ERR_SHAPE, "[stack]", "(2, 3)", "(2, 4)");
     REFUSED(hk_stack(2, ((hk_tensor *[]){x, x}), 3), HK_ERR_ARGUMENT, "[stack]", "axis 3");
@@ -146,7 +173,8 @@ static void shapes(void **state) {
     REFUSED(hk_reshape(x, HK_SHAPE(-1, -1)), HK_ERR_SHAPE, "[reshape]", "(2, 3)");
     REFUSED(hk_reshape(x, HK_SHAPE(-1, 0)), HK_ERR_SHAPE, "[reshape]", "(2, 3)");
     REFUSED(hk_reshape(x, HK_SHAPE(INT64_MAX, INT64_MAX, -1)), HK_ERR_SHAPE, "[reshape]");
-    REFUSED(hk_reshape(x, ((hk_shape){7, {1, 1, 1, 1, 1, 6}})), HK_ERR_SHAPE, "[reshape]", "rank 7");
+    REFUSED(hk_reshape(x, ((hk_shape){7, {1, 1, 1, 1, 1, 6}})), HK_ERR_SHAPE, "[reshape]",
+            "rank 7");
     REFUSED(hk_reshape(x, ((hk_shape){-1, {6}})), HK_ERR_SHAPE, "[reshape]", "rank -1");
     REFUSED(hk_broadcast_to(x, HK_SHAPE(3, 2)), HK_ERR_SHAPE, "[broadcast_to]", "(2, 3)", "(3, 2)");
     REFUSED(hk_broadcast_to(x, HK_SHAPE(3)), HK_ERR_SHAPE, "[broadcast_to]", "(2, 3)", "(3)");
@@ -169,15 +197,20 @@ static void shapes(void **state) {
     expect_error(ctx, HK_ERR_ARGUMENT, "[split]", "axis 2");
     assert_int_equal(hk_split(NULL, 0, 2, (const int64_t[]){1, 1}, part), HK_ERR_ARGUMENT);
     assert_true(!part[0] && !part[1]);
-    REFUSED(hk_pad(x, ((int64_t[]){0, -1}), ((int64_t[]){0, 0}), 0), HK_ERR_ARGUMENT, "[pad]", "axis 1");
-    REFUSED(hk_pad(x, ((int64_t[]){INT64_MAX, 0}), ((int64_t[]){INT64_MAX, 0}), 0), HK_ERR_ARGUMENT, "[pad]");
+    REFUSED(hk_pad(x, ((int64_t[]){0, -1}), ((int64_t[]){0, 0}), 0), HK_ERR_ARGUMENT, "[pad]",
+            "axis 1");
+    REFUSED(hk_pad(x, ((int64_t[]){INT64_MAX, 0}), ((int64_t[]){INT64_MAX, 0}), 0), HK_ERR_ARGUMENT,
+            "[pad]");
     const int32_t at[] = {0, 1, 2};
     hk_tensor *index = hk_constant(ctx, HK_I32, HK_SHAPE(3), at);
-    REFUSED(hk_gather_rows(x, index), HK_ERR_ARGUMENT, "[gather_rows]", "index 2", "position 2", "0 to 1");
+    REFUSED(hk_gather_rows(x, index), HK_ERR_ARGUMENT, "[gather_rows]", "index 2", "position 2",
+            "0 to 1");
     const int32_t minus[] = {0, -1, 0};
-    REFUSED(hk_gather_rows(x, hk_constant(ctx, HK_I32, HK_SHAPE(3), minus)), HK_ERR_ARGUMENT, "index -1", "position 1");
+    REFUSED(hk_gather_rows(x, hk_constant(ctx, HK_I32, HK_SHAPE(3), minus)), HK_ERR_ARGUMENT,
+            "index -1", "position 1");
     REFUSED(hk_gather_rows(x, x), HK_ERR_DTYPE, "[gather_rows]", "f32", "i32");
-    REFUSED(hk_gather_rows(hk_full(ctx, HK_F32, HK_SCALAR, 1), index), HK_ERR_SHAPE, "[gather_rows]", "()");
+    REFUSED(hk_gather_rows(hk_full(ctx, HK_F32, HK_SCALAR, 1), index), HK_ERR_SHAPE,
+            "[gather_rows]", "()");
     hk_tensor *deep = hk_full(ctx, HK_I32, HK_SHAPE(1, 1, 1, 1, 1, 1), 0);
     REFUSED(hk_gather_rows(x, deep), HK_ERR_SHAPE, "[gather_rows]", "rank");
 }

@@ -1,9 +1,10 @@
 /* ctest: labels=unit,grad timeout=60 */
-/* test_ops_grad.c: a walk over every operation of hk_ops.h: gradient, forward mode, two backwards.
+/* test_ops_grad.c: a walk over every operation of hk_ops.h: gradient, forward mode, two
+   backwards.
    SPDX-License-Identifier: MIT
 
-   One row for each function that the header declares; the header itself is read, so one that has no row
-   here fails. The families' own tests go into breadth: broadcasting, views, axes, kinks. */
+   One row for each function that the header declares; the header itself is read, so one that has
+   no row here fails. The families' own tests go into breadth: broadcasting, views, axes, kinks. */
 #include "testing.h"
 
 enum { LABELS = 1, MASK = 2, INDEX = 3 };
@@ -27,43 +28,60 @@ typedef struct row {
     static hk_tensor *f_##name(hk_context *ctx, int n, hk_tensor *const *in, void *arg) {          \
         (void)ctx, (void)n, (void)arg;                                                             \
         return (expr);                                                                             \
-    }
+    }                                                                                              \
+    WANTS_SEMICOLON
 #define FN1(name) FN(name, hk_##name(in[0]))
 #define FN2(name) FN(name, hk_##name(in[0], in[1]))
-FN2(add) FN2(sub) FN2(mul) FN2(div) FN2(pow) FN2(maximum) FN2(minimum)
-FN1(neg) FN1(abs) FN1(exp) FN1(log) FN1(sqrt)
-FN(clamp, hk_clamp(in[0], -0.45, 0.65))
-FN(scale, hk_scale(in[0], -1.5, 0.25))
-FN(where, hk_where(in[0], in[1], in[2]))
-FN2(less) FN2(less_equal) FN2(greater) FN2(greater_equal) FN2(equal) FN2(not_equal)
-FN(cast, hk_cast(hk_cast(in[0], HK_F32), HK_F64))
-FN2(matmul)
-FN(affine, hk_affine(in[0], in[1], in[2]))
-FN(sum, hk_sum(in[0], HK_AXIS(1), false))
-FN(mean, hk_mean(in[0], HK_AXIS(0) | HK_AXIS(2), true))
-FN(var, hk_var(in[0], HK_AXIS(0) | HK_AXIS(2), 1, false))
-FN(max, hk_max(in[0], HK_AXIS(1), false))
-FN(argmax, hk_argmax(in[0], 1, false))
-FN(softmax, hk_softmax(in[0], 1))
-FN(log_softmax, hk_log_softmax(in[0], -1))
-FN(reshape, hk_reshape(in[0], HK_SHAPE(5, -1)))
-FN(flatten_from, hk_flatten_from(in[0], 1))
-FN(transpose, hk_transpose(in[0], 0, 2))
-FN(permute, hk_permute(in[0], (const int[]){2, 0, 1}))
-FN(slice, hk_slice(in[0], 1, 1, 2))
-FN(broadcast_to, hk_broadcast_to(in[0], HK_SHAPE(2, 3, 5)))
-FN(concat, hk_concat(2, in, -1))
-FN(stack, hk_stack(2, in, 1))
-FN(pad, hk_pad(in[0], (const int64_t[]){1, 0, 2}, (const int64_t[]){0, 3, 1}, 0.5))
-FN2(gather_rows)
-FN(contiguous, hk_contiguous(hk_transpose(in[0], 0, 1)))
-FN(dropout_op, hk_dropout_op(in[0], 0.4, "walk"))
-FN(alpha_dropout_op, hk_alpha_dropout_op(in[0], 0.4, "walk"))
-FN2(cross_entropy)
-FN(cross_entropy_smooth, hk_cross_entropy_smooth(in[0], in[1], 0.1))
-FN2(mse) FN2(l1)
-FN(huber, hk_huber(in[0], in[1], 0.55))
-FN2(bce_with_logits)
+FN2(add);
+FN2(sub);
+FN2(mul);
+FN2(div);
+FN2(pow);
+FN2(maximum);
+FN2(minimum);
+FN1(neg);
+FN1(abs);
+FN1(exp);
+FN1(log);
+FN1(sqrt);
+FN(clamp, hk_clamp(in[0], -0.45, 0.65));
+FN(scale, hk_scale(in[0], -1.5, 0.25));
+FN(where, hk_where(in[0], in[1], in[2]));
+FN2(less);
+FN2(less_equal);
+FN2(greater);
+FN2(greater_equal);
+FN2(equal);
+FN2(not_equal);
+FN(cast, hk_cast(hk_cast(in[0], HK_F32), HK_F64));
+FN2(matmul);
+FN(affine, hk_affine(in[0], in[1], in[2]));
+FN(sum, hk_sum(in[0], HK_AXIS(1), false));
+FN(mean, hk_mean(in[0], HK_AXIS(0) | HK_AXIS(2), true));
+FN(var, hk_var(in[0], HK_AXIS(0) | HK_AXIS(2), 1, false));
+FN(max, hk_max(in[0], HK_AXIS(1), false));
+FN(argmax, hk_argmax(in[0], 1, false));
+FN(softmax, hk_softmax(in[0], 1));
+FN(log_softmax, hk_log_softmax(in[0], -1));
+FN(reshape, hk_reshape(in[0], HK_SHAPE(5, -1)));
+FN(flatten_from, hk_flatten_from(in[0], 1));
+FN(transpose, hk_transpose(in[0], 0, 2));
+FN(permute, hk_permute(in[0], (const int[]){2, 0, 1}));
+FN(slice, hk_slice(in[0], 1, 1, 2));
+FN(broadcast_to, hk_broadcast_to(in[0], HK_SHAPE(2, 3, 5)));
+FN(concat, hk_concat(2, in, -1));
+FN(stack, hk_stack(2, in, 1));
+FN(pad, hk_pad(in[0], (const int64_t[]){1, 0, 2}, (const int64_t[]){0, 3, 1}, 0.5));
+FN2(gather_rows);
+FN(contiguous, hk_contiguous(hk_transpose(in[0], 0, 1)));
+FN(dropout_op, hk_dropout_op(in[0], 0.4, "walk"));
+FN(alpha_dropout_op, hk_alpha_dropout_op(in[0], 0.4, "walk"));
+FN2(cross_entropy);
+FN(cross_entropy_smooth, hk_cross_entropy_smooth(in[0], in[1], 0.1));
+FN2(mse);
+FN2(l1);
+FN(huber, hk_huber(in[0], in[1], 0.55));
+FN2(bce_with_logits);
 
 static hk_tensor *f_split(hk_context *ctx, int n, hk_tensor *const *in, void *arg) {
     (void)ctx, (void)n, (void)arg;
@@ -73,38 +91,65 @@ static hk_tensor *f_split(hk_context *ctx, int n, hk_tensor *const *in, void *ar
     return hk_mul(part[1], hk_add(part[0], hk_exp(part[2])));
 }
 
-#define CUBE {{3, {2, 3, 5}}, -2, 2, 0, 0}
-#define PAIR {{{2, {3, 5}}, -2.0, 2, 0.1, 0}, {{2, {3, 5}}, -2.03, 2, 0.1, 0}}
-#define ROW(id, count, ...) {.name = #id, .fn = f_##id, .n = count, .in = __VA_ARGS__}
+#define CUBE                                                                                       \
+    { {3, {2, 3, 5}}, -2, 2, 0, 0 }
+#define PAIR                                                                                       \
+    {                                                                                              \
+        {{2, {3, 5}}, -2.0, 2, 0.1, 0}, { {2, {3, 5}}, -2.03, 2, 0.1, 0 }                          \
+    }
+#define ROW(id, count, ...)                                                                        \
+    { .name = #id, .fn = f_##id, .n = count, .in = __VA_ARGS__ }
 static const row rows[] = {
-    ROW(add, 2, PAIR), ROW(sub, 2, PAIR), ROW(mul, 2, PAIR), ROW(maximum, 2, PAIR),
+    ROW(add, 2, PAIR),
+    ROW(sub, 2, PAIR),
+    ROW(mul, 2, PAIR),
+    ROW(maximum, 2, PAIR),
     ROW(minimum, 2, PAIR),
     ROW(div, 2, {CUBE, {{2, {3, 5}}, 0.5, 2, 0, 0}}),
     ROW(pow, 2, {{{3, {2, 3, 5}}, 0.3, 2, 0, 0}, {{1, {5}}, -2, 3, 0, 0}}),
-    ROW(neg, 1, {CUBE}), ROW(exp, 1, {CUBE}), ROW(scale, 1, {CUBE}),
+    ROW(neg, 1, {CUBE}),
+    ROW(exp, 1, {CUBE}),
+    ROW(scale, 1, {CUBE}),
     ROW(abs, 1, {{{3, {2, 3, 5}}, -1.95, 2, 0.1, 0}}),
     ROW(clamp, 1, {{{3, {2, 3, 5}}, -2, 2, 0.1, 0}}),
     ROW(log, 1, {{{3, {2, 3, 5}}, 0.3, 2, 0, 0}}),
     ROW(sqrt, 1, {{{3, {2, 3, 5}}, 0.3, 2, 0, 0}}),
     ROW(where, 3, {{{2, {3, 5}}, 0, 2, 0, MASK}, CUBE, CUBE}),
-    ROW(less, 2, PAIR, .none = true), ROW(less_equal, 2, PAIR, .none = true),
-    ROW(greater, 2, PAIR, .none = true), ROW(greater_equal, 2, PAIR, .none = true),
-    ROW(equal, 2, PAIR, .none = true), ROW(not_equal, 2, PAIR, .none = true),
+    ROW(less, 2, PAIR, .none = true),
+    ROW(less_equal, 2, PAIR, .none = true),
+    ROW(greater, 2, PAIR, .none = true),
+    ROW(greater_equal, 2, PAIR, .none = true),
+    ROW(equal, 2, PAIR, .none = true),
+    ROW(not_equal, 2, PAIR, .none = true),
     ROW(argmax, 1, {CUBE}, .none = true),
     ROW(cast, 1, {CUBE}, .other = true),
     ROW(matmul, 2, {{{3, {2, 3, 5}}, -2, 2, 0, 0}, {{2, {5, 7}}, -2, 2, 0, 0}}),
     ROW(affine, 3, {CUBE, {{2, {7, 5}}, -2, 2, 0, 0}, {{1, {7}}, -2, 2, 0, 0}}),
-    ROW(sum, 1, {CUBE}), ROW(mean, 1, {CUBE}), ROW(var, 1, {CUBE}), ROW(max, 1, {CUBE}),
-    ROW(softmax, 1, {CUBE}), ROW(log_softmax, 1, {CUBE}),
-    ROW(reshape, 1, {CUBE}), ROW(flatten_from, 1, {CUBE}), ROW(transpose, 1, {CUBE}),
-    ROW(permute, 1, {CUBE}), ROW(slice, 1, {CUBE}), ROW(split, 1, {CUBE}),
+    ROW(sum, 1, {CUBE}),
+    ROW(mean, 1, {CUBE}),
+    ROW(var, 1, {CUBE}),
+    ROW(max, 1, {CUBE}),
+    ROW(softmax, 1, {CUBE}),
+    ROW(log_softmax, 1, {CUBE}),
+    ROW(reshape, 1, {CUBE}),
+    ROW(flatten_from, 1, {CUBE}),
+    ROW(transpose, 1, {CUBE}),
+    ROW(permute, 1, {CUBE}),
+    ROW(slice, 1, {CUBE}),
+    ROW(split, 1, {CUBE}),
     ROW(broadcast_to, 1, {{{2, {3, 1}}, -2, 2, 0, 0}}),
-    ROW(concat, 2, {CUBE, CUBE}), ROW(stack, 2, {CUBE, CUBE}), ROW(pad, 1, {CUBE}),
+    ROW(concat, 2, {CUBE, CUBE}),
+    ROW(stack, 2, {CUBE, CUBE}),
+    ROW(pad, 1, {CUBE}),
     ROW(gather_rows, 2, {{{2, {3, 5}}, -2, 2, 0, 0}, {{2, {2, 3}}, 0, 3, 0, INDEX}}),
-    ROW(contiguous, 1, {CUBE}), ROW(dropout_op, 1, {CUBE}), ROW(alpha_dropout_op, 1, {CUBE}),
+    ROW(contiguous, 1, {CUBE}),
+    ROW(dropout_op, 1, {CUBE}),
+    ROW(alpha_dropout_op, 1, {CUBE}),
     ROW(cross_entropy, 2, {{{2, {5, 3}}, -2, 2, 0, 0}, {{1, {5}}, 0, 3, 0, LABELS}}),
     ROW(cross_entropy_smooth, 2, {{{2, {5, 3}}, -2, 2, 0, 0}, {{1, {5}}, 0, 3, 0, LABELS}}),
-    ROW(mse, 2, PAIR), ROW(l1, 2, PAIR), ROW(huber, 2, PAIR),
+    ROW(mse, 2, PAIR),
+    ROW(l1, 2, PAIR),
+    ROW(huber, 2, PAIR),
     ROW(bce_with_logits, 2, {{{2, {3, 5}}, -2, 2, 0, 0}, {{2, {3, 5}}, 0, 1, 0, 0}}),
 };
 
@@ -139,7 +184,8 @@ static void every_gradient(void **state) {
 
 /* Σ v·y with a fixed random v, of y's type. */
 static hk_tensor *weighed(hk_tensor *y) {
-    hk_tensor *v = seeded(hk_tensor_context(y), hk_tensor_dtype(y), hk_tensor_shape(y), "v", -1, 1, 0);
+    hk_tensor *v =
+        seeded(hk_tensor_context(y), hk_tensor_dtype(y), hk_tensor_shape(y), "v", -1, 1, 0);
     return hk_sum(hk_mul(y, v), HK_ALL_AXES, false);
 }
 
@@ -157,7 +203,8 @@ static void two_backwards_give_twice(void **state) {
         double once[3][64];
         for (int i = 0; i < r->n; i++)
             if (!skip[i])
-                memcpy(once[i], values(hk_grad(in[i])), sizeof(double) * (size_t)hk_tensor_count(in[i]));
+                memcpy(once[i], values(hk_grad(in[i])),
+                       sizeof(double) * (size_t)hk_tensor_count(in[i]));
         must(hk_backward(ctx, loss));
         for (int i = 0; i < r->n; i++) {
             if (skip[i]) continue;
@@ -170,7 +217,8 @@ static void two_backwards_give_twice(void **state) {
     }
 }
 
-/* Whether the other inputs want a gradient too changes nothing: a row's input alone, the others constant. */
+/* Whether the other inputs want a gradient too changes nothing: a row's input alone, the others
+   constant. */
 static void one_input_alone(void **state) {
     hk_context *ctx = *state;
     for (int64_t k = 0; k < COUNT(rows); k++) {
@@ -182,13 +230,17 @@ static void one_input_alone(void **state) {
             const bool *skip = inputs(ctx, HK_F64, r, in);
             for (int i = 0; i < r->n; i++)
                 if (!skip[i] && (only < 0 || only == i)) assert_non_null(hk_require_grad(in[i]));
-            if (only < 0 || !skip[only]) must(hk_backward(ctx, weighed(r->fn(ctx, r->n, in, NULL))));
+            if (only < 0 || !skip[only])
+                must(hk_backward(ctx, weighed(r->fn(ctx, r->n, in, NULL))));
             for (int i = 0; i < r->n; i++) {
                 if (skip[i]) continue;
                 const int64_t n = hk_tensor_count(in[i]);
-                if (only < 0) memcpy(all[i], values(hk_grad(in[i])), sizeof(double) * (size_t)n);
-                else if (only == i) assert_values(r->name, hk_grad(in[i]), n, all[i], 0);
-                else assert_null(hk_grad(in[i]));
+                if (only < 0)
+                    memcpy(all[i], values(hk_grad(in[i])), sizeof(double) * (size_t)n);
+                else if (only == i)
+                    assert_values(r->name, hk_grad(in[i]), n, all[i], 0);
+                else
+                    assert_null(hk_grad(in[i]));
             }
             must(hk_step_end(ctx));
             for (int i = 0; i < r->n; i++) hk_tensor_destroy(in[i]);
@@ -209,8 +261,10 @@ static void masks_carry_no_gradient(void **state) {
         assert_true(hk_tensor_dtype(y) == HK_U8 || hk_tensor_dtype(y) == HK_I32);
         assert_int_equal(hk_backward_from(ctx, y, y), HK_ERR_GRADIENT);
         expect_error(ctx, HK_ERR_GRADIENT, "depends on no tensor that requires a gradient");
-        hk_tensor *back = hk_cast(y, HK_F64); /* nothing flows through the mask, and that is no error */
-        must(hk_backward(ctx, hk_sum(hk_add(back, hk_sum(in[0], HK_ALL_AXES, false)), HK_ALL_AXES, false)));
+        hk_tensor *back =
+            hk_cast(y, HK_F64); /* nothing flows through the mask, and that is no error */
+        must(hk_backward(
+            ctx, hk_sum(hk_add(back, hk_sum(in[0], HK_ALL_AXES, false)), HK_ALL_AXES, false)));
         must(hk_step_end(ctx));
     }
 }
@@ -238,7 +292,7 @@ static void cast_rounds_the_gradient(void **state) {
     hk_error_clear(ctx);
 }
 
-/* --- the header has no function without a row, and the table no row without a function ---------------- */
+/* --- the header has no function without a row, and the table no row without a function ------- */
 
 static bool has_row(const char *name) {
     for (int64_t k = 0; k < COUNT(rows); k++)

@@ -2,7 +2,7 @@
    SPDX-License-Identifier: MIT */
 #include "testing.h"
 
-#include "random.c" /* for philox, which is hidden: its full counter cannot be reached from outside */
+#include "random.c" /* for philox, which is hidden: outside cannot reach its full counter */
 
 /* Vectors published with Random123 by the authors of the generator. */
 static void known_answers(void **state) {
@@ -13,7 +13,9 @@ static void known_answers(void **state) {
     } cases[] = {
         {0, 0, 0, {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}},
         {UINT64_MAX, UINT64_MAX, UINT64_MAX, {0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}},
-        {0x299f31d0a4093822, 0x85a308d3243f6a88, 0x0370734413198a2e,
+        {0x299f31d0a4093822,
+         0x85a308d3243f6a88,
+         0x0370734413198a2e,
          {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}},
     };
     for (int64_t k = 0; k < COUNT(cases); k++) {
@@ -21,10 +23,12 @@ static void known_answers(void **state) {
         philox(cases[k].key, cases[k].low, cases[k].high, out);
         for (int i = 0; i < 4; i++) assert_int_equal(out[i], cases[k].want[i]);
     }
-    for (uint64_t i = 0; i < 4; i++) assert_int_equal(hk_random_bits((hk_random){0, 0}, i), cases[0].want[i]);
+    for (uint64_t i = 0; i < 4; i++)
+        assert_int_equal(hk_random_bits((hk_random){0, 0}, i), cases[0].want[i]);
 }
 
-/* Computed by a second implementation, in Python: these must never change, or seeds lose their meaning. */
+/* Computed by a second implementation, in Python: these must never change, or seeds lose their
+   meaning. */
 static void pinned_draws(void **state) {
     (void)state;
     static const struct {
@@ -61,7 +65,8 @@ static void bulk_equals_single(void **state) {
         for (int64_t n = 0; n < 30; n++) {
             memset(bits, 0, sizeof bits);
             hk__random_fill(stream, first, n, bits);
-            for (int64_t i = 0; i < n; i++) assert_int_equal(bits[i], hk_random_bits(stream, first + (uint64_t)i));
+            for (int64_t i = 0; i < n; i++)
+                assert_int_equal(bits[i], hk_random_bits(stream, first + (uint64_t)i));
             assert_int_equal(bits[n], 0);
         }
 }
@@ -91,7 +96,8 @@ static void moments(void **state) {
     assert_close("normal skewness", 0, z[3], 0, e * sqrt(15));
     assert_close("normal kurtosis", 0, z[4], 3, e * sqrt(96));
     double chi2 = 0;
-    for (int b = 0; b < 256; b++) chi2 += (double)((bins[b] - DRAWS / 256) * (bins[b] - DRAWS / 256)) / (DRAWS / 256.0);
+    for (int b = 0; b < 256; b++)
+        chi2 += (double)((bins[b] - DRAWS / 256) * (bins[b] - DRAWS / 256)) / (DRAWS / 256.0);
     assert_close("chi²", 0, chi2, 255, 4 * sqrt(2 * 255));
 }
 
@@ -114,8 +120,8 @@ static void below_any_bound(void **state) {
 static void streams_differ(void **state) {
     (void)state;
     const hk_random streams[] = {
-        hk_random_stream(1, "a", 0), hk_random_stream(2, "a", 0),      hk_random_stream(1, "b", 0),
-        hk_random_stream(1, "a", 1), hk_random_stream(1, "", 0),       hk_random_stream(0, "a", 0),
+        hk_random_stream(1, "a", 0),  hk_random_stream(2, "a", 0),  hk_random_stream(1, "b", 0),
+        hk_random_stream(1, "a", 1),  hk_random_stream(1, "", 0),   hk_random_stream(0, "a", 0),
         hk_random_stream(1, "ab", 0), hk_random_stream(1, "ba", 0),
     };
     for (int64_t a = 0; a < COUNT(streams); a++)
@@ -157,13 +163,15 @@ static void permutations(void **state) {
         hk_random_permutation(hk_random_stream(1, "three", m), 3, order);
         first[order[0] * 2 + (order[1] > order[2])]++;
     }
-    for (int i = 0; i < 6; i++) assert_close("orders of three", i, (double)first[i], 1000, 4 * sqrt(1000));
+    for (int i = 0; i < 6; i++)
+        assert_close("orders of three", i, (double)first[i], 1000, 4 * sqrt(1000));
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(known_answers),   cmocka_unit_test(pinned_draws),   cmocka_unit_test(bulk_equals_single),
-        cmocka_unit_test(moments),         cmocka_unit_test(below_any_bound), cmocka_unit_test(streams_differ),
+        cmocka_unit_test(known_answers),      cmocka_unit_test(pinned_draws),
+        cmocka_unit_test(bulk_equals_single), cmocka_unit_test(moments),
+        cmocka_unit_test(below_any_bound),    cmocka_unit_test(streams_differ),
         cmocka_unit_test(permutations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,5 @@
-/* test_reduce.c: the driver of reductions: adding up, scaling, summing back to a smaller shape, first NaN, memory.
+/* test_reduce.c: the driver of reductions: adding up, scaling, summing back to a smaller shape,
+   first NaN, memory.
    SPDX-License-Identifier: MIT */
 #include "testing.h"
 
@@ -6,7 +7,8 @@
 #include "reduce.h"
 
 static const hk_shape shapes[] = {
-    {1, {33000}}, {2, {41, 500}}, {2, {500, 41}}, {3, {7, 300, 5}}, {4, {3, 5, 2, 7}}, {6, {2, 3, 1, 2, 3, 2}},
+    {1, {33000}},     {2, {41, 500}},    {2, {500, 41}},
+    {3, {7, 300, 5}}, {4, {3, 5, 2, 7}}, {6, {2, 3, 1, 2, 3, 2}},
 };
 
 /* out = scale·Σ x and out += scale·Σ x, every set of axes. */
@@ -24,7 +26,8 @@ static void scales_and_adds(void **state) {
                 assert_close("added", i, got[i], 3 + 0.5 * want[i], 0); /* exact: quarters */
             assert_true(hk__reduce(ctx, HK__SUM, out, x, axes, -2, false));
             got = values(out);
-            for (int64_t i = 0; i < hk_tensor_count(out); i++) assert_close("scaled", i, got[i], -2 * want[i], 0);
+            for (int64_t i = 0; i < hk_tensor_count(out); i++)
+                assert_close("scaled", i, got[i], -2 * want[i], 0);
             must(hk_step_end(ctx));
         }
         while (ctx->kept) hk_tensor_destroy(ctx->kept);
@@ -35,9 +38,14 @@ static void scales_and_adds(void **state) {
 static void sums_back(void **state) {
     hk_context *ctx = *state;
     static const hk_shape cases[][2] = {
-        {{0, {0}}, {3, {5, 7, 9}}},       {{1, {1}}, {3, {5, 7, 9}}},    {{1, {9}}, {3, {5, 7, 9}}},
-        {{2, {7, 1}}, {3, {5, 7, 9}}},    {{3, {5, 1, 9}}, {3, {5, 7, 9}}}, {{3, {5, 7, 9}}, {3, {5, 7, 9}}},
-        {{4, {3, 1, 2, 1}}, {6, {2, 2, 3, 5, 2, 3}}}, {{2, {1, 1}}, {2, {0, 3}}},
+        {{0, {0}}, {3, {5, 7, 9}}},
+        {{1, {1}}, {3, {5, 7, 9}}},
+        {{1, {9}}, {3, {5, 7, 9}}},
+        {{2, {7, 1}}, {3, {5, 7, 9}}},
+        {{3, {5, 1, 9}}, {3, {5, 7, 9}}},
+        {{3, {5, 7, 9}}, {3, {5, 7, 9}}},
+        {{4, {3, 1, 2, 1}}, {6, {2, 2, 3, 5, 2, 3}}},
+        {{2, {1, 1}}, {2, {0, 3}}},
     };
     for (int64_t k = 0; k < COUNT(cases) * VIEWS * 4; k++) {
         const view v = (view)(k / 4 % VIEWS);
@@ -50,8 +58,10 @@ static void sums_back(void **state) {
         const double *in = values(x), *got = values(out);
         static double want[MOST];
         for (int64_t i = 0; i < hk_tensor_count(out); i++) want[i] = accumulate ? 7 : 0;
-        for (int64_t i = 0; i < hk_tensor_count(x); i++) want[broadcast_at(small, wide, i)] += in[i];
-        for (int64_t i = 0; i < hk_tensor_count(out); i++) assert_close("sum_to", i, got[i], want[i], 0);
+        for (int64_t i = 0; i < hk_tensor_count(x); i++)
+            want[broadcast_at(small, wide, i)] += in[i];
+        for (int64_t i = 0; i < hk_tensor_count(out); i++)
+            assert_close("sum_to", i, got[i], want[i], 0);
         must(hk_step_end(ctx));
         while (ctx->kept) hk_tensor_destroy(ctx->kept);
     }
@@ -61,22 +71,28 @@ static void first_nonfinite(void **state) {
     hk_context *ctx = *state;
     for (int d = 0; d < 2; d++) {
         const hk_dtype dtype = d ? HK_F64 : HK_F32;
-        hk_tensor *x = hk_tensor_keep(hk_full(ctx, dtype, HK_SHAPE(37, 29), 1e30)), *turned = hk_transpose(x, 0, 1);
+        hk_tensor *x = hk_tensor_keep(hk_full(ctx, dtype, HK_SHAPE(37, 29), 1e30)),
+                  *turned = hk_transpose(x, 0, 1);
         assert_int_equal(hk__first_nonfinite(ctx, x), -1);
         assert_int_equal(hk__first_nonfinite(ctx, turned), -1);
         static const double bad[] = {NAN, INFINITY, -INFINITY};
         for (int k = 0; k < 3; k++) {
             hk__fill(ctx, x, 1);
-            for (int64_t at = 1072; at >= 67; at -= 67) { /* each before the last one: the first counts */
-                if (d) ((double *)x->data)[at] = bad[k];
-                else ((float *)x->data)[at] = (float)bad[k];
+            for (int64_t at = 1072; at >= 67;
+                 at -= 67) { /* each before the last one: the first counts */
+                if (d)
+                    ((double *)x->data)[at] = bad[k];
+                else
+                    ((float *)x->data)[at] = (float)bad[k];
                 assert_int_equal(hk__first_nonfinite(ctx, x), at);
             }
         }
         assert_int_equal(hk__first_nonfinite(ctx, hk_slice(x, 0, 1, 36)), 67 - 29);
         hk__fill(ctx, x, 0);
-        if (d) ((double *)x->data)[29 * 3 + 4] = NAN;
-        else ((float *)x->data)[29 * 3 + 4] = NAN;
+        if (d)
+            ((double *)x->data)[29 * 3 + 4] = NAN;
+        else
+            ((float *)x->data)[29 * 3 + 4] = NAN;
         assert_int_equal(hk__first_nonfinite(ctx, turned), 37 * 4 + 3);
         assert_int_equal(hk__first_nonfinite(ctx, hk_tensor_new(ctx, dtype, HK_SHAPE(0))), -1);
     }
@@ -90,7 +106,8 @@ static void little_memory(void **state) {
     hk_tensor *y = hk_sum(x, HK_AXIS(1), false);
     assert_ok(ctx);
     assert_true(ctx->scratch.most < (size_t)4 << 20);
-    for (int64_t i = 0; i < 100000; i += 997) assert_close("sum", i, ((float *)hk_tensor_data(y))[i], 3, 0);
+    for (int64_t i = 0; i < 100000; i += 997)
+        assert_close("sum", i, ((float *)hk_tensor_data(y))[i], 3, 0);
 }
 
 static void squares(void **state) {
@@ -99,7 +116,8 @@ static void squares(void **state) {
     double *x = malloc(50000 * sizeof *x);
     float *y = malloc(50000 * sizeof *y);
     assert_true(x && y);
-    for (int64_t i = 0; i < 50000; i++) x[i] = y[i] = (float)(hk_random_uniform((hk_random){1, 2}, (uint64_t)i) - 0.5);
+    for (int64_t i = 0; i < 50000; i++)
+        x[i] = y[i] = (float)(hk_random_uniform((hk_random){1, 2}, (uint64_t)i) - 0.5);
     for (int64_t k = 0; k < COUNT(lengths); k++) {
         double want = 0;
         for (int64_t i = 0; i < lengths[k]; i++) want += x[i] * x[i];

@@ -13,7 +13,8 @@ static double gradient(hk_tensor *t) { return hk_tensor_item(hk_grad(t)); }
 
 static void chain_rule(void **state) {
     hk_context *ctx = *state;
-    hk_tensor *w = weight(ctx, 3, "w"), *v = weight(ctx, 2, "v"), *unused = weight(ctx, 1, "unused");
+    hk_tensor *w = weight(ctx, 3, "w"), *v = weight(ctx, 2, "v"),
+              *unused = weight(ctx, 1, "unused");
     hk_tensor *square = hk_mul(w, w), *product = hk_mul(square, v);
     hk_tensor *loss = hk_add(product, hk_add(square, w)); /* w²v + w² + w: a diamond */
     assert_null(hk_grad(product));
@@ -47,7 +48,7 @@ static void deep(void **state) {
     assert_int_equal(ctx->tape->count, 0);
 }
 
-/* --- what is refused ----------------------------------------------------------------------------------------- */
+/* --- what is refused ------------------------------------------------------------------------- */
 
 static void stale_handles(void **state) {
     hk_context *ctx = *state;
@@ -71,7 +72,8 @@ static void stale_handles(void **state) {
             case 6: assert_null(hk_stack(2, (hk_tensor *[]){w, y}, 0)); break;
             default: assert_int_equal(hk_tensor_copy(w, y), HK_ERR_STALE);
             }
-            if (!strstr(hk_error_message(ctx), age)) fail_msg("no '%s' in '%s'", age, hk_error_message(ctx));
+            if (!strstr(hk_error_message(ctx), age))
+                fail_msg("no '%s' in '%s'", age, hk_error_message(ctx));
             expect_error(ctx, HK_ERR_STALE, "y belongs to step", "hk_tensor_keep");
         }
     }
@@ -80,7 +82,8 @@ static void stale_handles(void **state) {
 static void refused_backwards(void **state) {
     hk_context *ctx = *state, *far = new_context(1, NULL);
     hk_tensor *w = weight(ctx, 3, "w"), *y = hk_mul(w, w);
-    hk_tensor *two = hk_broadcast_to(y, HK_SHAPE(2)), *constant = hk_full(ctx, HK_F64, HK_SCALAR, 1);
+    hk_tensor *two = hk_broadcast_to(y, HK_SHAPE(2)),
+              *constant = hk_full(ctx, HK_F64, HK_SCALAR, 1);
     assert_int_equal(hk_backward(ctx, NULL), HK_ERR_ARGUMENT);
     expect_error(ctx, HK_ERR_ARGUMENT, "[backward]", "no tensor");
     assert_int_equal(hk_backward(ctx, two), HK_ERR_SHAPE);
@@ -134,13 +137,15 @@ static void recording_off(void **state) {
     must(hk_step_end(ctx));
 }
 
-/* --- forward mode alone ------------------------------------------------------------------------------------------ */
+/* --- forward mode alone ---------------------------------------------------------------------- */
 
 static void directions(void **state) {
     hk_context *ctx = *state;
-    hk_tensor *w = weight(ctx, 3, "w"), *v = weight(ctx, 2, "v"), *unused = weight(ctx, 1, "unused");
+    hk_tensor *w = weight(ctx, 3, "w"), *v = weight(ctx, 2, "v"),
+              *unused = weight(ctx, 1, "unused");
     hk_tensor *y = hk_add(hk_mul(hk_mul(w, w), v), hk_scale(w, 5, 0));
-    hk_tensor *x[] = {w, v}, *one = hk_full(ctx, HK_F64, HK_SCALAR, 1), *half = hk_full(ctx, HK_F64, HK_SCALAR, .5);
+    hk_tensor *x[] = {w, v}, *one = hk_full(ctx, HK_F64, HK_SCALAR, 1),
+              *half = hk_full(ctx, HK_F64, HK_SCALAR, .5);
     hk_tensor *u[] = {one, half};
     assert_close("both", 0, hk_tensor_item(hk_jvp(ctx, y, 2, x, u)), 2 * 3 * 2 + 5 + 9 * .5, 0);
     assert_close("v", 0, hk_tensor_item(hk_jvp(ctx, y, 1, x + 1, u)), 9, 0);
@@ -150,7 +155,8 @@ static void directions(void **state) {
     assert_int_equal(ctx->tape->count, 4); /* it records nothing itself */
     must(hk_backward(ctx, y));
     assert_close("w", 1, gradient(w), 17, 0);
-    hk_tensor *wide = hk_full(ctx, HK_F64, HK_SHAPE(2), 1), *constant = kept(ctx, HK_F64, HK_SCALAR, &(double){1});
+    hk_tensor *wide = hk_full(ctx, HK_F64, HK_SHAPE(2), 1),
+              *constant = kept(ctx, HK_F64, HK_SCALAR, &(double){1});
     assert_null(hk_jvp(ctx, y, 1, x, &wide));
     expect_error(ctx, HK_ERR_SHAPE, "[jvp]", "(2)", "w ()");
     assert_null(hk_jvp(ctx, y, 1, &constant, u));
@@ -160,22 +166,28 @@ static void directions(void **state) {
     must(hk_step_end(ctx));
 }
 
-/* --- the guard ------------------------------------------------------------------------------------------------------ */
+/* --- the guard ------------------------------------------------------------------------------- */
 
 static void guard_forward(void **state) {
     hk_context *ctx = *state;
-    hk_tensor *x = hk_tensor_set_name(kept(ctx, HK_F64, HK_SHAPE(3), (const double[]){1, 2, -1}), "x");
+    hk_tensor *x =
+        hk_tensor_set_name(kept(ctx, HK_F64, HK_SHAPE(3), (const double[]){1, 2, -1}), "x");
     assert_non_null(hk_log(x)); /* off: NaN is a value like others */
     assert_ok(ctx);
     hk_nan_guard(ctx, true);
     assert_null(hk_exp(hk_neg(hk_log(x))));
     expect_error(ctx, HK_ERR_NONFINITE, "[log]", "forward", "(3)", "element 2");
-    hk_tensor *turned = hk_transpose(hk_concat(2, (hk_tensor *[]){hk_reshape(x, HK_SHAPE(1, 3)),
-                                                                  hk_full(ctx, HK_F64, HK_SHAPE(1, 3), 0)}, 0), 0, 1);
+    hk_tensor *turned =
+        hk_transpose(hk_concat(2,
+                               (hk_tensor *[]){hk_reshape(x, HK_SHAPE(1, 3)),
+                                               hk_full(ctx, HK_F64, HK_SHAPE(1, 3), 0)},
+                               0),
+                     0, 1);
     assert_null(hk_div(hk_full(ctx, HK_F64, HK_SHAPE(3, 2), 1), turned));
     expect_error(ctx, HK_ERR_NONFINITE, "[div]", "(3, 2)", "element 1");
     /* 1e200² overflows inside of var: var is to blame, not the product that it is made of. */
-    assert_null(hk_var(kept(ctx, HK_F64, HK_SHAPE(2), (const double[]){1e200, -1e200}), HK_ALL_AXES, 0, false));
+    assert_null(hk_var(kept(ctx, HK_F64, HK_SHAPE(2), (const double[]){1e200, -1e200}), HK_ALL_AXES,
+                       0, false));
     expect_error(ctx, HK_ERR_NONFINITE, "[var]", "forward");
     assert_non_null(hk_less(x, hk_neg(x))); /* masks are no numbers */
     hk_nan_guard(ctx, false);

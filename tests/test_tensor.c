@@ -27,7 +27,8 @@ static void shapes(void **state) {
     for (int64_t k = 0; k < COUNT(cases); k++) {
         char text[200];
         assert_int_equal(hk_shape_count(cases[k].shape), cases[k].count);
-        if (cases[k].text) assert_string_equal(hk_shape_text(cases[k].shape, text, sizeof text), cases[k].text);
+        if (cases[k].text)
+            assert_string_equal(hk_shape_text(cases[k].shape, text, sizeof text), cases[k].text);
         for (int64_t i = 0; i < COUNT(cases); i++)
             if (cases[k].shape.rank >= 0 && cases[k].shape.rank <= 6)
                 assert_int_equal(hk_shape_equal(cases[k].shape, cases[i].shape), i == k);
@@ -67,6 +68,11 @@ static void broadcasting(void **state) {
         }
 }
 
+/* Sanitizers give up on an allocation that is larger than memory, unless told not to. */
+const char *__asan_default_options(void), *__tsan_default_options(void);
+const char *__asan_default_options(void) { return "allocator_may_return_null=1"; }
+const char *__tsan_default_options(void) { return "allocator_may_return_null=1"; }
+
 static void making(void **state) {
     hk_context *ctx = *state;
     static const struct {
@@ -97,8 +103,10 @@ static void making(void **state) {
     assert_null(hk_constant(ctx, HK_F32, HK_SHAPE(2), NULL));
     expect_error(ctx, HK_ERR_ARGUMENT, "no data");
     assert_non_null(hk_constant(ctx, HK_F32, HK_SHAPE(0), NULL));
-    assert_values("zeros", hk_tensor_new(ctx, HK_I32, HK_SHAPE(3)), 3, (const double[]){0, 0, 0}, 0);
-    assert_values("zeros", hk_tensor_from(ctx, HK_F64, HK_SHAPE(3), NULL), 3, (const double[]){0, 0, 0}, 0);
+    assert_values("zeros", hk_tensor_new(ctx, HK_I32, HK_SHAPE(3)), 3, (const double[]){0, 0, 0},
+                  0);
+    assert_values("zeros", hk_tensor_from(ctx, HK_F64, HK_SHAPE(3), NULL), 3,
+                  (const double[]){0, 0, 0}, 0);
     assert_values("full", hk_full(ctx, HK_U8, HK_SHAPE(2), 300), 2, (const double[]){255, 255}, 0);
     assert_values("full", hk_full(ctx, HK_F32, HK_SCALAR, -2.5), 1, (const double[]){-2.5}, 0);
     assert_null(hk_tensor_new(NULL, HK_F32, HK_SHAPE(2)));
@@ -110,7 +118,8 @@ static void kept_outlives_the_step(void **state) {
     hk_context *ctx = *state;
     const float data[] = {1, 2, 3, 4, 5, 6};
     hk_tensor *step = hk_constant(ctx, HK_F32, HK_SHAPE(2, 3), data);
-    hk_tensor *view_kept = hk_tensor_keep(hk_transpose(step, 0, 1)), *from = hk_tensor_from(ctx, HK_F32, HK_SHAPE(6), data);
+    hk_tensor *view_kept = hk_tensor_keep(hk_transpose(step, 0, 1)),
+              *from = hk_tensor_from(ctx, HK_F32, HK_SHAPE(6), data);
     assert_true(hk_tensor_is_contiguous(view_kept));
     for (int i = 0; i < 40; i++) must(hk_step_end(ctx));
     assert_values("kept", view_kept, 6, (const double[]){1, 4, 2, 5, 3, 6}, 0);
@@ -121,7 +130,8 @@ static void kept_outlives_the_step(void **state) {
     hk_require_grad(from);
     hk_tensor_destroy(hk_grad(from)); /* its owner frees it */
     assert_values("grad", hk_grad(from), 6, (const double[6]){0}, 0);
-    hk_tensor *a = hk_tensor_new(ctx, HK_F32, HK_SCALAR), *b = hk_tensor_new(ctx, HK_F32, HK_SCALAR);
+    hk_tensor *a = hk_tensor_new(ctx, HK_F32, HK_SCALAR),
+              *b = hk_tensor_new(ctx, HK_F32, HK_SCALAR);
     hk_tensor_destroy(a); /* in the middle, at the head, at the end of the list */
     hk_tensor_destroy(b);
     hk_tensor_destroy(view_kept);
@@ -180,7 +190,8 @@ static void elements(void **state) {
     assert_values("written", t, 6, (const double[]){6, 5, 4, 3, 2, 1}, 0);
     assert_int_equal(hk_tensor_write(t, out, 40), HK_ERR_ARGUMENT);
     expect_error(ctx, HK_ERR_ARGUMENT, "48 bytes");
-    assert_int_equal(hk_tensor_write(hk_full(ctx, HK_F64, HK_SHAPE(1), 0), out, 8), HK_ERR_ARGUMENT);
+    assert_int_equal(hk_tensor_write(hk_full(ctx, HK_F64, HK_SHAPE(1), 0), out, 8),
+                     HK_ERR_ARGUMENT);
     expect_error(ctx, HK_ERR_ARGUMENT, "kept");
     assert_close("item", 0, hk_tensor_item(hk_slice(hk_slice(t, 0, 1, 1), 1, 2, 1)), 1, 0);
     assert_close("item", 1, hk_tensor_item(hk_full(ctx, HK_U8, HK_SHAPE(1, 1), 200)), 200, 0);

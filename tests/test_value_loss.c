@@ -2,16 +2,18 @@
    SPDX-License-Identifier: MIT */
 #include "testing.h"
 
-/* --- cross-entropy ---------------------------------------------------------------------------------------- */
+/* --- cross-entropy --------------------------------------------------------------------------- */
 
-static double cross_entropy(int64_t n, int64_t classes, const double *x, const double *label, double smoothing) {
+static double cross_entropy(int64_t n, int64_t classes, const double *x, const double *label,
+                            double smoothing) {
     double total = 0;
     for (int64_t i = 0; i < n; i++) {
         double most = -INFINITY, sum = 0;
         for (int64_t j = 0; j < classes; j++) most = fmax(most, x[i * classes + j]);
         for (int64_t j = 0; j < classes; j++) sum += exp(x[i * classes + j] - most);
         for (int64_t j = 0; j < classes; j++) {
-            const double target = (1 - smoothing) * (j == (int64_t)label[i]) + smoothing / (double)classes;
+            const double target =
+                (1 - smoothing) * (j == (int64_t)label[i]) + smoothing / (double)classes;
             total -= target * (x[i * classes + j] - most - log(sum));
         }
     }
@@ -20,7 +22,8 @@ static double cross_entropy(int64_t n, int64_t classes, const double *x, const d
 
 static void cross_entropies(void **state) {
     hk_context *ctx = *state;
-    static const hk_shape shapes[] = {{2, {1, 1}}, {2, {1, 2}}, {2, {7, 10}}, {2, {33, 17}}, {2, {5, 1000}}};
+    static const hk_shape shapes[] = {
+        {2, {1, 1}}, {2, {1, 2}}, {2, {7, 10}}, {2, {33, 17}}, {2, {5, 1000}}};
     static const double smoothing[] = {0, 0.1, 0.5, 1};
     for (int64_t k = 0; k < COUNT(shapes) * COUNT(smoothing) * VIEWS * 2; k++) {
         const hk_dtype dtype = k % 2 ? HK_F64 : HK_F32;
@@ -46,28 +49,36 @@ static void extreme_logits(void **state) {
         int32_t label;
         double want;
     } cases[] = {
-        {{1000, 0, -1000}, 0, 0},         {{1000, 0, -1000}, 2, 2000},     {{-1e30, -1e30, -1e30}, 1, 1.0986122886681098},
-        {{1e30, 1e30, 0}, 0, 0.69314718055994531}, {{88, 89, 90}, 2, 0.40760596444438},
-        {{-INFINITY, 0, 0}, 1, 0.69314718055994531}, {{-INFINITY, 0, 0}, 0, INFINITY},
-        {{1e-7, 0, 0}, 0, 1.0986122220014432},     {{20, 0, 0}, 0, 4.1223072363804e-09},
+        {{1000, 0, -1000}, 0, 0},
+        {{1000, 0, -1000}, 2, 2000},
+        {{-1e30, -1e30, -1e30}, 1, 1.0986122886681098},
+        {{1e30, 1e30, 0}, 0, 0.69314718055994531},
+        {{88, 89, 90}, 2, 0.40760596444438},
+        {{-INFINITY, 0, 0}, 1, 0.69314718055994531},
+        {{-INFINITY, 0, 0}, 0, INFINITY},
+        {{1e-7, 0, 0}, 0, 1.0986122220014432},
+        {{20, 0, 0}, 0, 4.1223072363804e-09},
     };
     for (int64_t k = 0; k < 2 * COUNT(cases); k++) {
         const hk_dtype dtype = k % 2 ? HK_F64 : HK_F32;
         hk_tensor *x = kept(ctx, dtype, HK_SHAPE(1, 3), cases[k / 2].x);
         hk_tensor *label = hk_constant(ctx, HK_I32, HK_SHAPE(1), &cases[k / 2].label);
         const double want = cases[k / 2].want, eps = dtype == HK_F32 ? 1.2e-7 : 1e-13;
-        assert_close("loss", k, hk_tensor_item(hk_cross_entropy(x, label)), want, eps * fmax(1, want));
+        assert_close("loss", k, hk_tensor_item(hk_cross_entropy(x, label)), want,
+                     eps * fmax(1, want));
     }
     const double nan[] = {0, NAN, 1};
     const int32_t zero = 0;
-    assert_nan("loss", 0, hk_tensor_item(hk_cross_entropy(kept(ctx, HK_F32, HK_SHAPE(1, 3), nan),
-                                                          hk_constant(ctx, HK_I32, HK_SHAPE(1), &zero))));
+    assert_nan("loss", 0,
+               hk_tensor_item(hk_cross_entropy(kept(ctx, HK_F32, HK_SHAPE(1, 3), nan),
+                                               hk_constant(ctx, HK_I32, HK_SHAPE(1), &zero))));
 }
 
 static void bad_labels(void **state) {
     hk_context *ctx = *state;
     const int32_t labels[] = {0, 2, 1, 3, -1};
-    hk_tensor *x = hk_full(ctx, HK_F32, HK_SHAPE(5, 3), 0), *y = hk_constant(ctx, HK_I32, HK_SHAPE(5), labels);
+    hk_tensor *x = hk_full(ctx, HK_F32, HK_SHAPE(5, 3), 0),
+              *y = hk_constant(ctx, HK_I32, HK_SHAPE(5), labels);
     assert_null(hk_cross_entropy(x, y));
     expect_error(ctx, HK_ERR_ARGUMENT, "[cross_entropy]", "label 3", "position 3", "0 to 2");
     assert_null(hk_cross_entropy(hk_slice(x, 0, 0, 1), hk_slice(y, 0, 4, 1)));
@@ -91,7 +102,7 @@ static void bad_labels(void **state) {
     assert_ok(ctx);
 }
 
-/* --- losses of two tensors -------------------------------------------------------------------------------------- */
+/* --- losses of two tensors ------------------------------------------------------------------- */
 
 static double r_mse(double x, double t) { return (x - t) * (x - t); }
 static double r_l1(double x, double t) { return fabs(x - t); }
@@ -99,7 +110,9 @@ static double r_huber(double x, double t) {
     const double d = fabs(x - t);
     return d <= 0.5 ? 0.5 * d * d : 0.5 * (d - 0.25);
 }
-static double r_bce(double x, double t) { return -t * log(1 / (1 + exp(-x))) - (1 - t) * log(1 / (1 + exp(x))); }
+static double r_bce(double x, double t) {
+    return -t * log(1 / (1 + exp(-x))) - (1 - t) * log(1 / (1 + exp(x)));
+}
 static hk_tensor *o_huber(hk_tensor *x, hk_tensor *t) { return hk_huber(x, t, 0.5); }
 
 static void losses_of_two(void **state) {
@@ -108,7 +121,9 @@ static void losses_of_two(void **state) {
         const char *name;
         hk_tensor *(*fn)(hk_tensor *, hk_tensor *);
         double (*want)(double, double);
-    } rows[] = {{"mse", hk_mse, r_mse}, {"l1", hk_l1, r_l1}, {"huber", o_huber, r_huber},
+    } rows[] = {{"mse", hk_mse, r_mse},
+                {"l1", hk_l1, r_l1},
+                {"huber", o_huber, r_huber},
                 {"bce", hk_bce_with_logits, r_bce}};
     static const hk_shape shapes[][3] = {{{0, {0}}, {0, {0}}, {0, {0}}},
                                          {{2, {7, 9}}, {2, {7, 9}}, {2, {7, 9}}},
@@ -124,15 +139,18 @@ static void losses_of_two(void **state) {
         double want = 0;
         const int64_t n = hk_shape_count(s[2]);
         for (int64_t i = 0; i < n; i++)
-            want += rows[r].want(a[broadcast_at(s[0], s[2], i)], b[broadcast_at(s[1], s[2], i)]) / (double)n;
+            want += rows[r].want(a[broadcast_at(s[0], s[2], i)], b[broadcast_at(s[1], s[2], i)]) /
+                    (double)n;
         hk_tensor *loss = rows[r].fn(x, t);
         assert_shape(loss, HK_SCALAR);
-        assert_close(rows[r].name, k, hk_tensor_item(loss), want, (dtype == HK_F32 ? 1e-6 : 1e-14) * want);
+        assert_close(rows[r].name, k, hk_tensor_item(loss), want,
+                     (dtype == HK_F32 ? 1e-6 : 1e-14) * want);
         must(hk_step_end(ctx));
     }
     const double x[] = {1000, -1000, 0}, t[] = {1, 0, 0.5}; /* no overflow */
-    assert_close("bce", 0, hk_tensor_item(hk_bce_with_logits(kept(ctx, HK_F32, HK_SHAPE(3), x),
-                                                             kept(ctx, HK_F32, HK_SHAPE(3), t))),
+    assert_close("bce", 0,
+                 hk_tensor_item(hk_bce_with_logits(kept(ctx, HK_F32, HK_SHAPE(3), x),
+                                                   kept(ctx, HK_F32, HK_SHAPE(3), t))),
                  log(2) / 3, 1e-7);
     hk_tensor *one = hk_full(ctx, HK_F32, HK_SHAPE(2), 1);
     for (int k = 0; k < 4; k++) {
@@ -144,8 +162,10 @@ static void losses_of_two(void **state) {
 static void accuracies(void **state) {
     hk_context *ctx = *state;
     const double x[] = {1, 2, 3, 3, 2, 1, 0, 5, 5, NAN, 1, 2};
-    const int32_t labels[] = {2, 0, 2, 0}; /* right, right, the tie goes to class 1: wrong, NaN counts as largest */
-    hk_tensor *t = kept(ctx, HK_F32, HK_SHAPE(4, 3), x), *l = hk_constant(ctx, HK_I32, HK_SHAPE(4), labels);
+    const int32_t labels[] = {
+        2, 0, 2, 0}; /* right, right, the tie goes to class 1: wrong, NaN counts as largest */
+    hk_tensor *t = kept(ctx, HK_F32, HK_SHAPE(4, 3), x),
+              *l = hk_constant(ctx, HK_I32, HK_SHAPE(4), labels);
     assert_close("accuracy", 0, hk_accuracy(t, l), 0.75, 0);
     assert_nan("accuracy", 1, hk_accuracy(t, hk_cast(l, HK_F32)));
     assert_true(hk_error(ctx) == HK_ERR_SHAPE || hk_error(ctx) == HK_ERR_DTYPE);
@@ -156,13 +176,15 @@ static void accuracies(void **state) {
     assert_ok(ctx);
 }
 
-/* --- products ----------------------------------------------------------------------------------------------------- */
+/* --- products -------------------------------------------------------------------------------- */
 
 static void products(void **state) {
     hk_context *ctx = *state;
     static const hk_shape shapes[][3] = {
-        {{2, {1, 1}}, {2, {1, 1}}, {2, {1, 1}}},           {{2, {17, 33}}, {2, {33, 5}}, {2, {17, 5}}},
-        {{2, {1, 65}}, {2, {65, 1}}, {2, {1, 1}}},         {{3, {3, 5, 7}}, {2, {7, 9}}, {3, {3, 5, 9}}},
+        {{2, {1, 1}}, {2, {1, 1}}, {2, {1, 1}}},
+        {{2, {17, 33}}, {2, {33, 5}}, {2, {17, 5}}},
+        {{2, {1, 65}}, {2, {65, 1}}, {2, {1, 1}}},
+        {{3, {3, 5, 7}}, {2, {7, 9}}, {3, {3, 5, 9}}},
         {{4, {2, 1, 3, 5}}, {3, {4, 5, 2}}, {4, {2, 4, 3, 2}}},
     };
     for (int64_t k = 0; k < COUNT(shapes) * VIEWS * 2; k++) {
@@ -173,7 +195,8 @@ static void products(void **state) {
         hk_tensor *b = view_of(v, seeded(ctx, dtype, view_source(v, s[1]), "b", -1, 1, 0), s[1]);
         hk_tensor *y = hk_matmul(a, b);
         assert_shape(y, s[2]);
-        const int64_t m = hk_tensor_dim(a, -2), inner = hk_tensor_dim(a, -1), n = hk_tensor_dim(b, -1);
+        const int64_t m = hk_tensor_dim(a, -2), inner = hk_tensor_dim(a, -1),
+                      n = hk_tensor_dim(b, -1);
         hk_shape la = s[0], lb = s[1], ly = s[2];
         la.rank -= 2, lb.rank -= 2, ly.rank -= 2;
         const double *x = values(a), *z = values(b), *got = values(y);
@@ -181,7 +204,8 @@ static void products(void **state) {
             const double *row = x + (broadcast_at(la, ly, i / m / n) * m + i / n % m) * inner;
             const double *col = z + broadcast_at(lb, ly, i / m / n) * inner * n + i % n;
             double want = 0, size = 0;
-            for (int64_t j = 0; j < inner; j++) want += row[j] * col[j * n], size += fabs(row[j] * col[j * n]);
+            for (int64_t j = 0; j < inner; j++)
+                want += row[j] * col[j * n], size += fabs(row[j] * col[j * n]);
             assert_close("matmul", i, got[i], want, (dtype == HK_F32 ? 5e-7 : 1e-15) * size);
         }
         must(hk_step_end(ctx));

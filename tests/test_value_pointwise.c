@@ -52,8 +52,8 @@ static const struct {
     double (*want)(double);
     double low;
 } ones[] = {
-    {"neg", hk_neg, r_neg, -2},   {"abs", hk_abs, fabs, -2},         {"exp", hk_exp, exp, -2},
-    {"log", hk_log, log, 0.25},   {"sqrt", hk_sqrt, sqrt, 0.25},     {"scale", o_scale, r_scale, -2},
+    {"neg", hk_neg, r_neg, -2},      {"abs", hk_abs, fabs, -2},     {"exp", hk_exp, exp, -2},
+    {"log", hk_log, log, 0.25},      {"sqrt", hk_sqrt, sqrt, 0.25}, {"scale", o_scale, r_scale, -2},
     {"clamp", o_clamp, r_clamp, -2},
 };
 
@@ -72,7 +72,9 @@ static const struct {
     {{6, {1, 3, 1, 2, 1, 3}}, {6, {2, 1, 3, 1, 2, 1}}, {6, {2, 3, 3, 2, 2, 3}}},
 };
 
-static double tolerance(hk_dtype dtype, double want) { return (dtype == HK_F32 ? 4e-7 : 1e-15) * fabs(want); }
+static double tolerance(hk_dtype dtype, double want) {
+    return (dtype == HK_F32 ? 4e-7 : 1e-15) * fabs(want);
+}
 
 static void two_operands(void **state) {
     hk_context *ctx = *state;
@@ -82,8 +84,10 @@ static void two_operands(void **state) {
         const int64_t s = k / 2 / VIEWS % COUNT(pairs);
         const two_row *r = &twos[k / 2 / VIEWS / COUNT(pairs)];
         /* On a coarse grid, so that some are equal. */
-        hk_tensor *a = view_of(v, seeded(ctx, dtype, view_source(v, pairs[s].a), "a", r->low, 2, 0.25), pairs[s].a);
-        hk_tensor *b = view_of(v, seeded(ctx, dtype, view_source(v, pairs[s].b), "b", r->low, 2, 0.25), pairs[s].b);
+        hk_tensor *a = view_of(
+            v, seeded(ctx, dtype, view_source(v, pairs[s].a), "a", r->low, 2, 0.25), pairs[s].a);
+        hk_tensor *b = view_of(
+            v, seeded(ctx, dtype, view_source(v, pairs[s].b), "b", r->low, 2, 0.25), pairs[s].b);
         hk_tensor *y = r->fn(a, b);
         assert_ok(ctx);
         assert_shape(y, pairs[s].out);
@@ -104,7 +108,9 @@ static void one_operand(void **state) {
         const hk_dtype dtype = k % 2 ? HK_F64 : HK_F32;
         const view v = (view)(k / 2 % VIEWS);
         const hk_shape shape = {3, {3, 5, 7}};
-        hk_tensor *x = view_of(v, seeded(ctx, dtype, view_source(v, shape), "x", ones[k / 2 / VIEWS].low, 2, 0), shape);
+        hk_tensor *x = view_of(
+            v, seeded(ctx, dtype, view_source(v, shape), "x", ones[k / 2 / VIEWS].low, 2, 0),
+            shape);
         const double *a = values(x), *got = values(ones[k / 2 / VIEWS].fn(x));
         for (int64_t i = 0; i < hk_shape_count(shape); i++) {
             const double want = ones[k / 2 / VIEWS].want(a[i]);
@@ -127,14 +133,15 @@ static void where_chooses(void **state) {
         for (int i = 0; i < 30; i++)
             assert_close("where", i, got[i], cond[i % 5] ? x[i / 5 % 3] : z[i / 15 * 5 + i % 5], 0);
         const double nan_inf[] = {NAN, INFINITY}; /* what is not chosen leaves no trace */
-        hk_tensor *bad = kept(ctx, dtype, HK_SHAPE(2), nan_inf), *zero = hk_full(ctx, dtype, HK_SCALAR, 0);
+        hk_tensor *bad = kept(ctx, dtype, HK_SHAPE(2), nan_inf),
+                  *zero = hk_full(ctx, dtype, HK_SCALAR, 0);
         got = values(hk_where(hk_full(ctx, HK_U8, HK_SHAPE(2), 0), bad, zero));
         assert_true(got[0] == 0 && got[1] == 0);
         must(hk_step_end(ctx));
     }
 }
 
-/* --- numbers that are no numbers ------------------------------------------------------------------------- */
+/* --- numbers that are no numbers ------------------------------------------------------------- */
 
 static void not_numbers(void **state) {
     hk_context *ctx = *state;
@@ -144,22 +151,38 @@ static void not_numbers(void **state) {
         one_fn *one;
         double a, b, want;
     } cases[] = {
-        {"maximum", hk_maximum, NULL, NAN, 1, NAN},       {"maximum", hk_maximum, NULL, 1, NAN, NAN},
-        {"minimum", hk_minimum, NULL, NAN, 1, NAN},       {"minimum", hk_minimum, NULL, 1, NAN, NAN},
-        {"maximum", hk_maximum, NULL, -INFINITY, 1, 1},   {"minimum", hk_minimum, NULL, INFINITY, NAN, NAN},
-        {"less", hk_less, NULL, NAN, 1, 0},               {"greater_equal", hk_greater_equal, NULL, NAN, NAN, 0},
-        {"equal", hk_equal, NULL, NAN, NAN, 0},           {"not_equal", hk_not_equal, NULL, NAN, NAN, 1},
-        {"equal", hk_equal, NULL, 0.0, -0.0, 1},          {"less", hk_less, NULL, -INFINITY, INFINITY, 1},
-        {"div", hk_div, NULL, 1, 0, INFINITY},            {"div", hk_div, NULL, -1, 0, -INFINITY},
-        {"div", hk_div, NULL, 0, 0, NAN},                 {"pow", hk_pow, NULL, 0, 0, 1},
-        {"pow", hk_pow, NULL, -2, 3, -8},                 {"pow", hk_pow, NULL, -2, 0.5, NAN},
-        {"pow", hk_pow, NULL, 0, -1, INFINITY},           {"sub", hk_sub, NULL, INFINITY, INFINITY, NAN},
-        {"exp", NULL, hk_exp, -INFINITY, 0, 0},           {"exp", NULL, hk_exp, INFINITY, 0, INFINITY},
-        {"log", NULL, hk_log, 0, 0, -INFINITY},           {"log", NULL, hk_log, -1, 0, NAN},
-        {"sqrt", NULL, hk_sqrt, -1, 0, NAN},              {"sqrt", NULL, hk_sqrt, INFINITY, 0, INFINITY},
-        {"abs", NULL, hk_abs, -INFINITY, 0, INFINITY},    {"abs", NULL, hk_abs, NAN, 0, NAN},
-        {"clamp", NULL, o_clamp, NAN, 0, NAN},            {"clamp", NULL, o_clamp, INFINITY, 0, 0.75},
-        {"clamp", NULL, o_clamp, -INFINITY, 0, -0.5},     {"neg", NULL, hk_neg, NAN, 0, NAN},
+        {"maximum", hk_maximum, NULL, NAN, 1, NAN},
+        {"maximum", hk_maximum, NULL, 1, NAN, NAN},
+        {"minimum", hk_minimum, NULL, NAN, 1, NAN},
+        {"minimum", hk_minimum, NULL, 1, NAN, NAN},
+        {"maximum", hk_maximum, NULL, -INFINITY, 1, 1},
+        {"minimum", hk_minimum, NULL, INFINITY, NAN, NAN},
+        {"less", hk_less, NULL, NAN, 1, 0},
+        {"greater_equal", hk_greater_equal, NULL, NAN, NAN, 0},
+        {"equal", hk_equal, NULL, NAN, NAN, 0},
+        {"not_equal", hk_not_equal, NULL, NAN, NAN, 1},
+        {"equal", hk_equal, NULL, 0.0, -0.0, 1},
+        {"less", hk_less, NULL, -INFINITY, INFINITY, 1},
+        {"div", hk_div, NULL, 1, 0, INFINITY},
+        {"div", hk_div, NULL, -1, 0, -INFINITY},
+        {"div", hk_div, NULL, 0, 0, NAN},
+        {"pow", hk_pow, NULL, 0, 0, 1},
+        {"pow", hk_pow, NULL, -2, 3, -8},
+        {"pow", hk_pow, NULL, -2, 0.5, NAN},
+        {"pow", hk_pow, NULL, 0, -1, INFINITY},
+        {"sub", hk_sub, NULL, INFINITY, INFINITY, NAN},
+        {"exp", NULL, hk_exp, -INFINITY, 0, 0},
+        {"exp", NULL, hk_exp, INFINITY, 0, INFINITY},
+        {"log", NULL, hk_log, 0, 0, -INFINITY},
+        {"log", NULL, hk_log, -1, 0, NAN},
+        {"sqrt", NULL, hk_sqrt, -1, 0, NAN},
+        {"sqrt", NULL, hk_sqrt, INFINITY, 0, INFINITY},
+        {"abs", NULL, hk_abs, -INFINITY, 0, INFINITY},
+        {"abs", NULL, hk_abs, NAN, 0, NAN},
+        {"clamp", NULL, o_clamp, NAN, 0, NAN},
+        {"clamp", NULL, o_clamp, INFINITY, 0, 0.75},
+        {"clamp", NULL, o_clamp, -INFINITY, 0, -0.5},
+        {"neg", NULL, hk_neg, NAN, 0, NAN},
     };
     for (int64_t k = 0; k < 2 * COUNT(cases); k++) {
         const hk_dtype dtype = k % 2 ? HK_F64 : HK_F32;
@@ -170,19 +193,23 @@ static void not_numbers(void **state) {
             b[at] = cases[k / 2].b;
             hk_tensor *x = hk_cast(hk_constant(ctx, HK_F64, HK_SHAPE(33), a), dtype);
             hk_tensor *z = hk_cast(hk_constant(ctx, HK_F64, HK_SHAPE(33), b), dtype);
-            const double *y = values(cases[k / 2].two ? cases[k / 2].two(x, z) : cases[k / 2].one(x));
+            const double *y =
+                values(cases[k / 2].two ? cases[k / 2].two(x, z) : cases[k / 2].one(x));
             const double want = cases[k / 2].want;
             for (int i = 0; i < 33; i++) {
-                if (i != at) assert_true(isfinite(y[i]));
-                else if (isnan(want)) assert_nan(cases[k / 2].name, at, y[i]);
-                else assert_close(cases[k / 2].name, at, y[i], want, 0);
+                if (i != at)
+                    assert_true(isfinite(y[i]));
+                else if (isnan(want))
+                    assert_nan(cases[k / 2].name, at, y[i]);
+                else
+                    assert_close(cases[k / 2].name, at, y[i], want, 0);
             }
             must(hk_step_end(ctx));
         }
     }
 }
 
-/* --- casts ---------------------------------------------------------------------------------------------------- */
+/* --- casts ----------------------------------------------------------------------------------- */
 
 static void casts(void **state) {
     hk_context *ctx = *state;
@@ -190,12 +217,23 @@ static void casts(void **state) {
         double x;
         double u8, i32;
     } cases[] = {
-        {0, 0, 0},           {0.999, 0, 0},          {-0.999, 0, 0},           {1.5, 1, 1},
-        {-1.5, 0, -1},       {254.9, 254, 254},      {255, 255, 255},          {255.5, 255, 255},
-        {256, 255, 256},     {-3, 0, -3},            {2147483520.0, 255, 2147483520.0},
-        {3e9, 255, 2147483647.0},                    {-2147483648.0, 0, -2147483648.0},
-        {-3e9, 0, -2147483648.0},                    {INFINITY, 255, 2147483647.0},
-        {-INFINITY, 0, -2147483648.0},               {NAN, 0, 0},
+        {0, 0, 0},
+        {0.999, 0, 0},
+        {-0.999, 0, 0},
+        {1.5, 1, 1},
+        {-1.5, 0, -1},
+        {254.9, 254, 254},
+        {255, 255, 255},
+        {255.5, 255, 255},
+        {256, 255, 256},
+        {-3, 0, -3},
+        {2147483520.0, 255, 2147483520.0},
+        {3e9, 255, 2147483647.0},
+        {-2147483648.0, 0, -2147483648.0},
+        {-3e9, 0, -2147483648.0},
+        {INFINITY, 255, 2147483647.0},
+        {-INFINITY, 0, -2147483648.0},
+        {NAN, 0, 0},
     };
     enum { N = sizeof cases / sizeof *cases };
     double x[N];
@@ -210,7 +248,8 @@ static void casts(void **state) {
     }
     const int32_t ints[] = {INT32_MIN, -1, 0, 255, 256, 16777217, INT32_MAX};
     hk_tensor *t = hk_constant(ctx, HK_I32, HK_SHAPE(7), ints);
-    assert_values("i32 to u8", hk_cast(t, HK_U8), 7, (const double[]){0, 0, 0, 255, 255, 255, 255}, 0);
+    assert_values("i32 to u8", hk_cast(t, HK_U8), 7, (const double[]){0, 0, 0, 255, 255, 255, 255},
+                  0);
     assert_values("i32 to f32", hk_cast(t, HK_F32), 7,
                   (const double[]){-2147483648.0, -1, 0, 255, 256, 16777216, 2147483648.0}, 0);
     assert_values("i32 to f64", hk_cast(t, HK_F64), 7,
@@ -218,7 +257,8 @@ static void casts(void **state) {
     const uint8_t bytes[] = {0, 1, 127, 128, 255, 7};
     hk_tensor *b = hk_transpose(hk_constant(ctx, HK_U8, HK_SHAPE(2, 3), bytes), 0, 1);
     for (int to = HK_F32; to <= HK_I32; to++)
-        assert_values("u8", hk_cast(b, (hk_dtype)to), 6, (const double[]){0, 128, 1, 255, 127, 7}, 0);
+        assert_values("u8", hk_cast(b, (hk_dtype)to), 6, (const double[]){0, 128, 1, 255, 127, 7},
+                      0);
     const double wide[] = {1e300, -1e300, 1e-300, 1 + 0x1p-40};
     assert_values("f64 to f32", hk_cast(kept(ctx, HK_F64, HK_SHAPE(4), wide), HK_F32), 4,
                   (const double[]){INFINITY, -INFINITY, 0, 1}, 0);

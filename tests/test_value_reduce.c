@@ -1,4 +1,5 @@
-/* test_value_reduce.c: results of reductions and softmax over any axes of any layout, against plain C.
+/* test_value_reduce.c: results of reductions and softmax over any axes of any layout, against
+   plain C.
    SPDX-License-Identifier: MIT */
 #include "testing.h"
 
@@ -21,8 +22,10 @@ static int64_t group_of(hk_shape s, unsigned axes, int64_t i) {
 static hk_shape result_shape(hk_shape s, unsigned axes, bool keep) {
     hk_shape out = {.rank = 0};
     for (int a = 0; a < s.rank; a++) {
-        if (!(axes >> a & 1)) out.dim[out.rank++] = s.dim[a];
-        else if (keep) out.dim[out.rank++] = 1;
+        if (!(axes >> a & 1))
+            out.dim[out.rank++] = s.dim[a];
+        else if (keep)
+            out.dim[out.rank++] = 1;
     }
     return out;
 }
@@ -53,7 +56,8 @@ static void compare(hk_context *ctx, hk_tensor *x, unsigned axes, bool keep, dou
         assert_shape(y[k], out);
         const double *got = values(y[k]);
         for (int64_t g = 0; g < groups; g++) {
-            const double want[] = {sum[g], sum[g] / n[g], most[g], squares[g] / n[g], squares[g] / (n[g] - 1)};
+            const double want[] = {sum[g], sum[g] / n[g], most[g], squares[g] / n[g],
+                                   squares[g] / (n[g] - 1)};
             const double bound[] = {n[g] * tolerance, tolerance, 0, 8 * tolerance, 16 * tolerance};
             assert_close(what, 1000 * k + g, got[g], want[k], bound[k]);
         }
@@ -63,10 +67,9 @@ static void compare(hk_context *ctx, hk_tensor *x, unsigned axes, bool keep, dou
 
 static void every_set_of_axes(void **state) {
     hk_context *ctx = *state;
-    static const hk_shape shapes[] = {{0, {0}},          {1, {1}},          {1, {513}},
-                                      {2, {17, 33}},     {2, {300, 7}},     {2, {1, 300}},
-                                      {3, {7, 9, 11}},   {3, {5, 1, 271}},  {4, {3, 5, 7, 9}},
-                                      {4, {9, 1, 33, 5}}};
+    static const hk_shape shapes[] = {
+        {0, {0}},      {1, {1}},        {1, {513}},       {2, {17, 33}},     {2, {300, 7}},
+        {2, {1, 300}}, {3, {7, 9, 11}}, {3, {5, 1, 271}}, {4, {3, 5, 7, 9}}, {4, {9, 1, 33, 5}}};
     for (int64_t k = 0; k < COUNT(shapes) * VIEWS * 2; k++) {
         const hk_dtype dtype = k % 2 ? HK_F64 : HK_F32;
         const view v = (view)(k / 2 % VIEWS);
@@ -96,48 +99,54 @@ static void a_million_elements(void **state) {
         hk_context *ctx = new_context(2, isa);
         hk_tensor *t = hk_constant(ctx, HK_F32, HK_SHAPE(N), x);
         assert_close("sum", 0, hk_tensor_item(hk_sum(t, HK_ALL_AXES, false)), want, 3e-7 * want);
-        assert_close("mean", 0, hk_tensor_item(hk_mean(t, HK_ALL_AXES, false)), want / N, 3e-7 * want / N);
+        assert_close("mean", 0, hk_tensor_item(hk_mean(t, HK_ALL_AXES, false)), want / N,
+                     3e-7 * want / N);
         assert_close("squares", 0, hk__sum_squares(ctx, HK_F32, x, N), squares, 1e-7 * squares);
         hk_context_destroy(ctx);
     }
     free(x);
 }
 
-/* --- the same bits with one and two threads, on both sides of the threshold ------------------------------------- */
+/* --- the same bits with one and two threads, on both sides of the threshold ------------------ */
 
 static void threads_change_nothing(void **state) {
     (void)state;
-    static const hk_shape shapes[] = {{1, {32768}},   {1, {32769}},       {1, {100001}},      {2, {3000, 37}},
-                                      {2, {37, 3000}}, {3, {11, 130, 77}}, {4, {9, 16, 31, 17}}, {2, {128, 256}}};
+    static const hk_shape shapes[] = {{1, {32768}},         {1, {32769}},    {1, {100001}},
+                                      {2, {3000, 37}},      {2, {37, 3000}}, {3, {11, 130, 77}},
+                                      {4, {9, 16, 31, 17}}, {2, {128, 256}}};
     for (int64_t k = 0; k < COUNT(shapes) * 2; k++) {
         const hk_dtype dtype = k % 2 ? HK_F64 : HK_F32;
         hk_context *ctx[] = {new_context(1, NULL), new_context(2, NULL)};
         hk_tensor *x[2];
-        for (int c = 0; c < 2; c++) x[c] = seeded(ctx[c], dtype, shapes[k / 2], "threads", -2, 2, 0);
+        for (int c = 0; c < 2; c++)
+            x[c] = seeded(ctx[c], dtype, shapes[k / 2], "threads", -2, 2, 0);
         const uint64_t before = hk__pool_parallel_regions(ctx[1]->pool);
         for (unsigned axes = 1; axes < 1U << shapes[k / 2].rank; axes++)
             for (int kind = 0; kind < 2; kind++) {
                 hk_tensor *y[2];
-                for (int c = 0; c < 2; c++) y[c] = kind ? hk_max(x[c], axes, true) : hk_sum(x[c], axes, true);
+                for (int c = 0; c < 2; c++)
+                    y[c] = kind ? hk_max(x[c], axes, true) : hk_sum(x[c], axes, true);
                 const size_t bytes = (size_t)hk_tensor_count(y[0]) * hk_dtype_size(dtype);
                 assert_memory_equal(hk_tensor_data(y[0]), hk_tensor_data(y[1]), bytes);
             }
         const bool large = hk_shape_count(shapes[k / 2]) > 32768;
         assert_int_equal(hk__pool_parallel_regions(ctx[1]->pool) > before, large);
         assert_int_equal(hk__pool_parallel_regions(ctx[0]->pool), 0);
-        const double squares[] = {hk__sum_squares(ctx[0], dtype, hk_tensor_data(x[0]), hk_tensor_count(x[0])),
-                                  hk__sum_squares(ctx[1], dtype, hk_tensor_data(x[1]), hk_tensor_count(x[1]))};
+        const double squares[] = {
+            hk__sum_squares(ctx[0], dtype, hk_tensor_data(x[0]), hk_tensor_count(x[0])),
+            hk__sum_squares(ctx[1], dtype, hk_tensor_data(x[1]), hk_tensor_count(x[1]))};
         assert_memory_equal(&squares[0], &squares[1], sizeof squares[0]);
         for (int c = 0; c < 2; c++) hk_context_destroy(ctx[c]);
     }
 }
 
-/* --- max, argmax and var at their edges ---------------------------------------------------------------------------- */
+/* --- max, argmax and var at their edges ------------------------------------------------------ */
 
 static void largest(void **state) {
     hk_context *ctx = *state;
     const double inf = INFINITY;
-    const double x[] = {1, 3, 3, 2, NAN, 1, inf, NAN, -inf, -inf, -inf, -inf, 7, -1, 7, inf, 0, -0.0, 0, -1};
+    const double x[] = {1,    3,    3, 2,  NAN, 1,   inf, NAN,  -inf, -inf,
+                        -inf, -inf, 7, -1, 7,   inf, 0,   -0.0, 0,    -1};
     const double most[] = {3, NAN, -inf, inf, 0};
     const double where[] = {1, 0, 0, 3, 0};
     for (int d = 0; d < 2; d++) {
@@ -145,20 +154,24 @@ static void largest(void **state) {
         for (int v = 0; v < 2; v++) { /* along rows, and along columns of the transposed */
             hk_tensor *seen = v ? hk_transpose(t, 0, 1) : t;
             const double *m = values(hk_max(seen, HK_AXIS(v ? 0 : 1), false));
-            hk_tensor *at = hk_argmax(seen, v ? -2 : -1, false), *kept_at = hk_argmax(seen, v ? 0 : 1, true);
+            hk_tensor *at = hk_argmax(seen, v ? -2 : -1, false),
+                      *kept_at = hk_argmax(seen, v ? 0 : 1, true);
             assert_shape(at, HK_SHAPE(5));
             assert_shape(kept_at, v ? HK_SHAPE(1, 5) : HK_SHAPE(5, 1));
             assert_int_equal(hk_tensor_dtype(at), HK_I32);
             assert_values("argmax", at, 5, where, 0);
             assert_values("argmax", kept_at, 5, where, 0);
             for (int i = 0; i < 5; i++) {
-                if (isnan(most[i])) assert_nan("max", i, m[i]);
-                else assert_close("max", i, m[i], most[i], 0);
+                if (isnan(most[i]))
+                    assert_nan("max", i, m[i]);
+                else
+                    assert_close("max", i, m[i], most[i], 0);
             }
         }
     }
     const double late_nan[] = {1, 2, 9, NAN, 3, NAN}; /* the first NaN */
-    assert_values("argmax", hk_argmax(kept(ctx, HK_F32, HK_SHAPE(6), late_nan), 0, false), 1, (const double[]){3}, 0);
+    assert_values("argmax", hk_argmax(kept(ctx, HK_F32, HK_SHAPE(6), late_nan), 0, false), 1,
+                  (const double[]){3}, 0);
     hk_tensor *big = hk_full(ctx, HK_F32, HK_SHAPE(70000), 1); /* a tie across blocks: the first */
     ((float *)hk_tensor_data(big))[40000] = ((float *)hk_tensor_data(big))[50001] = 2;
     assert_close("argmax", 0, hk_tensor_item(hk_argmax(big, 0, false)), 40000, 0);
@@ -173,7 +186,8 @@ static void variance(void **state) {
     for (int d = 0; d < 2; d++) {
         hk_tensor *t = kept(ctx, d ? HK_F64 : HK_F32, HK_SHAPE(4), x);
         assert_close("biased", 0, hk_tensor_item(hk_var(t, HK_ALL_AXES, 0, false)), 3.5, 1e-6);
-        assert_close("unbiased", 0, hk_tensor_item(hk_var(t, HK_ALL_AXES, 1, false)), 14.0 / 3, 1e-6);
+        assert_close("unbiased", 0, hk_tensor_item(hk_var(t, HK_ALL_AXES, 1, false)), 14.0 / 3,
+                     1e-6);
         assert_close("correction 2", 0, hk_tensor_item(hk_var(t, HK_ALL_AXES, 2, false)), 7, 1e-6);
         assert_null(hk_var(t, HK_ALL_AXES, 4, false));
         expect_error(ctx, HK_ERR_ARGUMENT, "[var]", "4");
@@ -183,12 +197,13 @@ static void variance(void **state) {
     }
 }
 
-/* --- softmax ---------------------------------------------------------------------------------------------------------- */
+/* --- softmax --------------------------------------------------------------------------------- */
 
 static void softmax_of_anything(void **state) {
     hk_context *ctx = *state;
     static const double scales[] = {1, 50, 1e4, 1e30};
-    static const hk_shape shapes[] = {{1, {1}}, {1, {17}}, {2, {5, 33}}, {3, {3, 7, 5}}, {4, {2, 3, 1, 9}}};
+    static const hk_shape shapes[] = {
+        {1, {1}}, {1, {17}}, {2, {5, 33}}, {3, {3, 7, 5}}, {4, {2, 3, 1, 9}}};
     for (int64_t k = 0; k < COUNT(scales) * COUNT(shapes) * 2; k++) {
         const hk_dtype dtype = k % 2 ? HK_F64 : HK_F32;
         const hk_shape s = shapes[k / 2 % COUNT(shapes)];
@@ -196,7 +211,8 @@ static void softmax_of_anything(void **state) {
         hk_tensor *x = seeded(ctx, dtype, s, "softmax", -scale, scale, 0);
         for (int axis = 0; axis < s.rank; axis++) {
             const unsigned axes = HK_AXIS(axis);
-            const double *v = values(x), *y = values(hk_softmax(x, axis)), *z = values(hk_log_softmax(x, axis));
+            const double *v = values(x), *y = values(hk_softmax(x, axis)),
+                         *z = values(hk_log_softmax(x, axis));
             static double most[MOST], total[MOST];
             for (int64_t g = 0; g < hk_tensor_count(x); g++) most[g] = -INFINITY, total[g] = 0;
             for (int64_t i = 0; i < hk_tensor_count(x); i++) {
@@ -208,7 +224,8 @@ static void softmax_of_anything(void **state) {
             for (int64_t i = 0; i < hk_tensor_count(x); i++) {
                 const int64_t g = group_of(s, axes, i);
                 const double d = v[i] - most[g];
-                assert_close("softmax", i, y[i], exp(d) / total[g], eps * 20 * exp(d) / total[g] + 1e-37);
+                assert_close("softmax", i, y[i], exp(d) / total[g],
+                             eps * 20 * exp(d) / total[g] + 1e-37);
                 assert_close("log_softmax", i, z[i], d - log(total[g]), eps * (1 + fabs(d)));
             }
         }

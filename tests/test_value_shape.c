@@ -28,7 +28,8 @@ static hk_tensor *numbered(hk_context *ctx, hk_dtype dtype, view v, hk_shape s) 
 
 static void permutations(void **state) {
     hk_context *ctx = *state;
-    static const int orders[][4] = {{0, 1, 2, 3}, {3, 2, 1, 0}, {1, 0, 3, 2}, {2, -1, 0, 1}, {0, 2, 1, -1}};
+    static const int orders[][4] = {
+        {0, 1, 2, 3}, {3, 2, 1, 0}, {1, 0, 3, 2}, {2, -1, 0, 1}, {0, 2, 1, -1}};
     const hk_shape s = {4, {2, 3, 1, 5}};
     for (int64_t k = 0; k < COUNT(orders) * VIEWS * 4; k++) {
         hk_tensor *x = numbered(ctx, (hk_dtype)(k % 4), (view)(k / 4 % VIEWS), s);
@@ -79,7 +80,8 @@ static void reshapes(void **state) {
     assert_shape(hk_flatten_from(scalar, 0), HK_SHAPE(1));
     assert_shape(hk_reshape(scalar, HK_SHAPE(1, 1, -1)), HK_SHAPE(1, 1, 1));
     assert_shape(hk_reshape(hk_reshape(scalar, HK_SHAPE(1)), HK_SCALAR), HK_SCALAR);
-    assert_shape(hk_reshape(hk_tensor_new(ctx, HK_F32, HK_SHAPE(0, 3)), HK_SHAPE(-1, 3)), HK_SHAPE(0, 3));
+    assert_shape(hk_reshape(hk_tensor_new(ctx, HK_F32, HK_SHAPE(0, 3)), HK_SHAPE(-1, 3)),
+                 HK_SHAPE(0, 3));
 }
 
 static void slices(void **state) {
@@ -159,7 +161,8 @@ static void broadcasts_and_pads(void **state) {
         hk_tensor *x = numbered(ctx, dtype, (view)(k / 4), s), *y = hk_broadcast_to(x, wide);
         assert_ptr_equal(y->data, x->data);
         const double *from = values(x), *to = values(y);
-        for (int i = 0; i < 30; i++) assert_close("broadcast_to", i, to[i], from[broadcast_at(s, wide, i)], 0);
+        for (int i = 0; i < 30; i++)
+            assert_close("broadcast_to", i, to[i], from[broadcast_at(s, wide, i)], 0);
         x = numbered(ctx, dtype, (view)(k / 4), x_shape);
         const int64_t before[] = {1, 0}, after[] = {0, 2};
         y = hk_pad(x, before, after, 9);
@@ -167,7 +170,8 @@ static void broadcasts_and_pads(void **state) {
         from = values(x);
         to = values(y);
         for (int i = 0; i < 28; i++)
-            assert_close("pad", i, to[i], i < 7 || i % 7 > 4 ? 9 : from[(i / 7 - 1) * 5 + i % 7], 0);
+            assert_close("pad", i, to[i], i < 7 || i % 7 > 4 ? 9 : from[(i / 7 - 1) * 5 + i % 7],
+                         0);
         must(hk_step_end(ctx));
     }
 }
@@ -182,10 +186,12 @@ static void gathers(void **state) {
         assert_shape(y, HK_SHAPE(2, 2, 2, 3));
         const double *from = values(x), *to = values(y);
         const int rows[] = {3, 3, 0, 1}; /* the index is transposed */
-        for (int i = 0; i < 24; i++) assert_close("gather_rows", i, to[i], from[rows[i / 6] * 6 + i % 6], 0);
+        for (int i = 0; i < 24; i++)
+            assert_close("gather_rows", i, to[i], from[rows[i / 6] * 6 + i % 6], 0);
         must(hk_step_end(ctx));
     }
-    hk_tensor *none = hk_gather_rows(hk_full(ctx, HK_F32, HK_SHAPE(4, 2), 1), hk_tensor_new(ctx, HK_I32, HK_SHAPE(0)));
+    hk_tensor *none = hk_gather_rows(hk_full(ctx, HK_F32, HK_SHAPE(4, 2), 1),
+                                     hk_tensor_new(ctx, HK_I32, HK_SHAPE(0)));
     assert_shape(none, HK_SHAPE(0, 2));
 }
 

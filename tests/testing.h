@@ -22,9 +22,12 @@
 
 #define COUNT(array) ((int64_t)(sizeof(array) / sizeof *(array)))
 
+/* Ends a macro that defines a function, so that its use ends in a semicolon like other lines. */
+#define WANTS_SEMICOLON struct hk_semicolon
+
 enum { MOST = 1 << 14 }; /* elements of the largest tensor that values() reads */
 
-/* --- comparisons ------------------------------------------------------------------------------- */
+/* --- comparisons ----------------------------------------------------------------------------- */
 
 /* Equal infinities are close; NaN is close to nothing, and a NaN tolerance allows nothing. */
 static inline bool is_close(double got, double want, double tolerance) {
@@ -76,7 +79,7 @@ static inline void close_text(char *text, size_t size, const char *name, int64_t
         hk_error_clear(ctx);                                                                       \
     } while (0)
 
-/* --- contexts and tensors ------------------------------------------------------------------------ */
+/* --- contexts and tensors -------------------------------------------------------------------- */
 
 static inline hk_context *new_context(int threads, const char *isa) {
     hk_context *ctx =
@@ -106,7 +109,8 @@ static inline int teardown(void **state) {
     return 0;
 }
 
-static inline hk_tensor *kept(hk_context *ctx, hk_dtype dtype, hk_shape shape, const double *value) {
+static inline hk_tensor *kept(hk_context *ctx, hk_dtype dtype, hk_shape shape,
+                              const double *value) {
     hk_tensor *t = hk_tensor_new(ctx, dtype, shape);
     assert_ok(ctx);
     for (int64_t i = 0; i < hk_tensor_count(t); i++) switch (dtype) {
@@ -118,8 +122,9 @@ static inline hk_tensor *kept(hk_context *ctx, hk_dtype dtype, hk_shape shape, c
     return t;
 }
 
-/* Uniform in [low, high), from `name` alone. With grid > 0 values are low + a multiple of it, so that two
-   tensors on shifted grids never come near each other: gradients are checked away from kinks. */
+/* Uniform in [low, high), from `name` alone. With grid > 0 values are low + a multiple of it, so
+   that two tensors on shifted grids never come near each other: gradients are checked away from
+   kinks. */
 static inline hk_tensor *seeded(hk_context *ctx, hk_dtype dtype, hk_shape shape, const char *name,
                                 double low, double high, double grid) {
     const int64_t n = hk_shape_count(shape);
@@ -186,7 +191,7 @@ static inline int64_t broadcast_at(hk_shape own, hk_shape out, int64_t i) {
     return at;
 }
 
-/* --- views: a tensor of shape s that lies in memory in some other way -------------------------------- */
+/* --- views: a tensor of shape s that lies in memory in some other way ------------------------ */
 
 typedef enum view { PLAIN, TRANSPOSED, SLICED, PERMUTED, STRETCHED, VIEWS } view;
 
@@ -202,7 +207,8 @@ static inline hk_shape view_source(view v, hk_shape s) {
         if (r >= 2) source.dim[0] += 1;
     } else if (v == PERMUTED) {
         for (int i = 0; i < r; i++) source.dim[i] = s.dim[r - 1 - i];
-    } else if (v == STRETCHED && r >= 1) source.dim[0] = 1;
+    } else if (v == STRETCHED && r >= 1)
+        source.dim[0] = 1;
     return source;
 }
 
@@ -219,11 +225,11 @@ static inline hk_tensor *view_of(view v, hk_tensor *t, hk_shape s) {
     }
 }
 
-/* --- gradients ---------------------------------------------------------------------------------------- */
+/* --- gradients ------------------------------------------------------------------------------- */
 
 /* Reverse and forward mode of fn by hk_gradcheck with its defaults. */
-static inline void assert_gradient(hk_context *ctx, const char *what, hk_function *fn, void *arg, int n,
-                                   hk_tensor *const *in, const bool *skip) {
+static inline void assert_gradient(hk_context *ctx, const char *what, hk_function *fn, void *arg,
+                                   int n, hk_tensor *const *in, const bool *skip) {
     const hk_gradcheck_config config = {.skip = skip};
     hk_gradcheck_result result;
     if (hk_gradcheck(ctx, fn, arg, n, in, &config, &result) != HK_OK)
