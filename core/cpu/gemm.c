@@ -49,24 +49,22 @@ typedef void tile_function(const tile_args *args);
 HK_INLINE void tile(const int rows, const int vecs, const tile_args *args) {
     hk_vec sum[ROWS][VECS];
     HK_UNROLL
-    for (int i = 0; i < rows; i++)
+    for (int i = 0; i < rows; i++) {
         HK_UNROLL
-        for (int v = 0; v < vecs; v++)
-            sum[i][v] = hk_vset1(0);
+        for (int v = 0; v < vecs; v++) sum[i][v] = hk_vset1(0);
+    }
     /* Rows beyond the eighth get a base of their own: 16 general registers cannot hold more offsets. */
-    const hk_real *p = args->p, *p8 = p + 8 * args->p_row, *q = args->q;
+    const hk_real *p = args->p, *p8 = rows > 8 ? p + 8 * args->p_row : p, *q = args->q;
     const int64_t p_row = args->p_row, p_step = args->p_step, q_ld = args->q_ld;
     for (int64_t s = args->k; s > 0; s--) {
         hk_vec row_of_q[VECS];
         HK_UNROLL
-        for (int v = 0; v < vecs; v++)
-            row_of_q[v] = hk_vload(q + v * L);
+        for (int v = 0; v < vecs; v++) row_of_q[v] = hk_vload(q + v * L);
         HK_UNROLL
         for (int i = 0; i < rows; i++) {
             const hk_vec x = hk_vset1(i < 8 ? p[i * p_row] : p8[(i - 8) * p_row]);
             HK_UNROLL
-            for (int v = 0; v < vecs; v++)
-                sum[i][v] = hk_vfma(x, row_of_q[v], sum[i][v]);
+            for (int v = 0; v < vecs; v++) sum[i][v] = hk_vfma(x, row_of_q[v], sum[i][v]);
         }
         p += p_step;
         p8 += p_step;
@@ -77,20 +75,20 @@ HK_INLINE void tile(const int rows, const int vecs, const tile_args *args) {
         for (int v = 0; v < vecs; v++) {
             const hk_vec b = hk_vload(args->bias + v * L);
             HK_UNROLL
-            for (int i = 0; i < rows; i++)
-                sum[i][v] += b;
+            for (int i = 0; i < rows; i++) sum[i][v] += b;
         }
     }
     hk_real *c = args->c;
     const int64_t ldc = args->ldc;
     const bool accumulate = args->accumulate;
     HK_UNROLL
-    for (int i = 0; i < rows; i++)
+    for (int i = 0; i < rows; i++) {
         HK_UNROLL
         for (int v = 0; v < vecs; v++) {
             hk_real *here = c + i * ldc + v * L;
             hk_vstore(here, accumulate ? sum[i][v] + hk_vload(here) : sum[i][v]);
         }
+    }
 }
 
 #define TILE(rows, vecs)                                                                           \
@@ -99,15 +97,17 @@ HK_INLINE void tile(const int rows, const int vecs, const tile_args *args) {
 #define ROWS_TO_6(X, v) X(1, v) X(2, v) X(3, v) X(4, v) X(5, v) X(6, v)
 #define ROWS_TO_8(X, v) ROWS_TO_6(X, v) X(7, v) X(8, v)
 #define ROWS_TO_12(X, v) ROWS_TO_8(X, v) X(9, v) X(10, v) X(11, v) X(12, v)
+/* clang-format off */
 #if HK_VECTOR_REGISTERS == 32
 ROWS_TO_12(TILE, 1) ROWS_TO_12(TILE, 2) ROWS_TO_8(TILE, 3)
 static tile_function *const tile_functions[VECS][ROWS] = {
     {ROWS_TO_12(TILE_NAME, 1)}, {ROWS_TO_12(TILE_NAME, 2)}, {ROWS_TO_8(TILE_NAME, 3)}};
 #else
 ROWS_TO_12(TILE, 1) ROWS_TO_6(TILE, 2)
-static tile_function *const tile_functions[VECS][ROWS] = {{ROWS_TO_12(TILE_NAME, 1)},
-                                                 {ROWS_TO_6(TILE_NAME, 2)}};
+static tile_function *const tile_functions[VECS][ROWS] = {
+    {ROWS_TO_12(TILE_NAME, 1)}, {ROWS_TO_6(TILE_NAME, 2)}};
 #endif
+/* clang-format on */
 
 /* ---- packing ---- */
 
@@ -116,8 +116,7 @@ static void corner_columns(const hk_real *src, int64_t ld, int64_t rows, int64_t
                            hk_vec out[4]) {
     hk_real whole[L * 4] = {0};
     for (int64_t i = 0; i < least(rows, L); i++)
-        for (int64_t j = 0; j < least(cols, 4); j++)
-            whole[i * 4 + j] = src[i * ld + j];
+        for (int64_t j = 0; j < least(cols, 4); j++) whole[i * 4 + j] = src[i * ld + j];
     hk_vcolumns(whole, 4, out);
 }
 
@@ -132,13 +131,11 @@ static void pack_turned(const hk_real *src, int64_t ld, int64_t k, int64_t cols,
         for (; j + L <= cols && s + 4 <= k; s += 4, to += 4 * width) {
             hk_vcolumns(from + s, ld, out);
             HK_UNROLL
-            for (int t = 0; t < 4; t++)
-                hk_vstore(to + t * width, out[t]);
+            for (int t = 0; t < 4; t++) hk_vstore(to + t * width, out[t]);
         }
         for (; s < k; s += 4) {
             corner_columns(from + s, ld, cols - j, k - s, out);
-            for (int t = 0; t < least(4, k - s); t++, to += width)
-                hk_vstore(to, out[t]);
+            for (int t = 0; t < least(4, k - s); t++, to += width) hk_vstore(to, out[t]);
         }
     }
 }
@@ -191,7 +188,7 @@ static void store_turned(const hk_real *buffer, int64_t rows, int64_t cols, cons
     }
 }
 
-/* ---- blocks ---- */
+/* ---- panels ---- */
 
 /* Some tiles of one panel. */
 typedef struct span {
@@ -238,8 +235,8 @@ static void run_buffered(const hk__gemm *job, const hk__gemm_cut *cut, const spa
 }
 
 /* Some tiles of one panel over one chunk of k. */
-static void run_panel(const hk__gemm *job, const hk__gemm_cut *cut, int64_t panel_id,
-                      int64_t chunk, const span *part, hk__gemm_worker *worker) {
+static void run_panel(const hk__gemm *job, const hk__gemm_cut *cut, int64_t panel_id, int64_t chunk,
+                      const span *part, hk__gemm_worker *worker) {
     const int64_t s = part_begin(cut->k, cut->chunks, chunk);
     const hk_real *p = cut->swapped ? job->b : job->a, *q = cut->swapped ? job->a : job->b;
     tile_args args = {.p = p + s * cut->p_step, .p_row = cut->p_row, .p_step = cut->p_step};
@@ -259,36 +256,21 @@ static void run_panel(const hk__gemm *job, const hk__gemm_cut *cut, int64_t pane
     (whole && !cut->swapped ? run_direct : run_buffered)(job, cut, part, args);
 }
 
-/* Tiles [begin, end) of one round, counted down the rows of a panel before the next panel. */
-static void run_round(const hk__gemm *job, const hk__gemm_cut *cut, int64_t job_index,
-                      int64_t first_tile, int64_t tiles, int64_t begin, int64_t end,
-                      hk__gemm_worker *worker) {
-    const int64_t all_vecs = (cut->cols + L - 1) / L;
-    for (int64_t chunk = 0; chunk < cut->chunks; chunk++)
-        for (int64_t from = begin, panel = begin / tiles; from < end; panel++) {
-            const int64_t stop = least(end, (panel + 1) * tiles);
-            const int64_t vec = part_begin(all_vecs, cut->panels, panel);
-            span part = {.col = vec * L, .first_chunk = chunk == 0};
-            part.first_tile = first_tile + from - panel * tiles;
-            part.end_tile = first_tile + stop - panel * tiles;
-            part.vecs = part_begin(all_vecs, cut->panels, panel + 1) - vec;
-            part.cols = least(part.vecs * L, cut->cols - part.col);
-            run_panel(job, cut, job_index * cut->panels + panel, chunk, &part, worker);
-            from = stop;
-        }
-}
-
+/* Tiles are counted down the rows of a panel before the next panel. */
 static void run_tiles(const hk__gemm *job, const hk__gemm_cut *cut, int64_t job_index,
                       int64_t begin, int64_t end, hk__gemm_worker *worker) {
-    const int64_t round_tiles = cut->round_tiles * cut->panels;
-    for (int64_t round = begin / round_tiles; begin < end; round++) {
-        const int64_t first = round * round_tiles, first_tile = round * cut->round_tiles;
-        const int64_t stop = least(end, first + round_tiles);
-        run_round(job, cut, job_index, first_tile,
-                  least(cut->round_tiles, cut->tiles - first_tile), begin - first, stop - first,
-                  worker);
-        begin = stop;
-    }
+    const int64_t all_vecs = (cut->cols + L - 1) / L, tiles = cut->tiles;
+    for (int64_t chunk = 0; chunk < cut->chunks; chunk++)
+        for (int64_t t = begin, panel = begin / tiles; t < end; panel++) {
+            const int64_t first = panel * tiles, stop = least(end, first + tiles);
+            const int64_t vec = part_begin(all_vecs, cut->panels, panel);
+            span part = {.first_tile = t - first, .end_tile = stop - first, .col = vec * L};
+            part.vecs = part_begin(all_vecs, cut->panels, panel + 1) - vec;
+            part.cols = least(part.vecs * L, cut->cols - part.col);
+            part.first_chunk = chunk == 0;
+            run_panel(job, cut, job_index * cut->panels + panel, chunk, &part, worker);
+            t = stop;
+        }
 }
 
 /* ---- dot products: a matrix whose rows lie along k times a vector ---- */
@@ -298,8 +280,7 @@ HK_INLINE void dot_rows(const int rows, const hk_real *m, int64_t ld, const hk_r
                         hk_real *out) {
     hk_vec even[4], odd[4];
     HK_UNROLL
-    for (int i = 0; i < rows; i++)
-        even[i] = odd[i] = hk_vset1(0);
+    for (int i = 0; i < rows; i++) even[i] = odd[i] = hk_vset1(0);
     int64_t s = 0;
     for (; s + 2 * L <= k; s += 2 * L) {
         const hk_vec x0 = hk_vload(x + s), x1 = hk_vload(x + s + L);
@@ -317,8 +298,7 @@ HK_INLINE void dot_rows(const int rows, const hk_real *m, int64_t ld, const hk_r
             even[i] = hk_vfma(hk_vload_part(m + i * ld + s, count), x0, even[i]);
     }
     HK_UNROLL
-    for (int i = 0; i < rows; i++)
-        out[i] = hk_vsum(even[i] + odd[i]);
+    for (int i = 0; i < rows; i++) out[i] = hk_vsum(even[i] + odd[i]);
 }
 
 static void run_dots(const void *matrix, int64_t ld, const void *x, int64_t k, int64_t begin,
@@ -331,8 +311,7 @@ static void run_dots(const void *matrix, int64_t ld, const void *x, int64_t k, i
         if (rows == 4)
             dot_rows(4, m + i * ld, ld, x, k, sum);
         else
-            for (int64_t r = 0; r < rows; r++)
-                dot_rows(1, m + (i + r) * ld, ld, x, k, sum + r);
+            for (int64_t r = 0; r < rows; r++) dot_rows(1, m + (i + r) * ld, ld, x, k, sum + r);
         for (int64_t r = 0; r < rows; r++) {
             hk_real *here = (hk_real *)y + (i + r) * y_step;
             hk_real value = sum[r];

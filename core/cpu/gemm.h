@@ -48,7 +48,7 @@ typedef enum hk__gemm_kind {
 #define HK__GEMM_ENUM(name, text) HK__GEMM_##name,
     HK__GEMM_KINDS(HK__GEMM_ENUM)
 #undef HK__GEMM_ENUM
-    HK__GEMM_KIND_COUNT
+        HK__GEMM_KIND_COUNT
 } hk__gemm_kind;
 
 /* How many calls of hk__gemm_run took this way, since the process began. */
@@ -68,10 +68,8 @@ typedef struct hk__gemm_cut {
     int64_t rows, cols, k;
     int64_t p_row, p_step; /* element (i, s) of P is p[i * p_row + s * p_step] */
     int64_t q_ld;          /* element (s, j) of Q is q[s * q_ld + j], q[j * q_ld + s] if q_turned */
-    int64_t panels, tiles; /* tiles: down the rows of one panel */
-    /* The order of work keeps a piece of P in the L2 cache: rounds of so many tiles down the rows, in
-       each all chunks of k in order (by one worker), in each all panels. */
-    int64_t round_tiles, chunks;
+    int64_t panels, tiles; /* tiles: of one panel */
+    int64_t chunks;        /* k is cut too; one worker takes all chunks of a tile, in order */
 } hk__gemm_cut;
 
 /* What one worker keeps between the panels of one call. */
@@ -81,11 +79,11 @@ typedef struct hk__gemm_worker {
 } hk__gemm_worker;
 
 typedef struct hk__gemm_kernels {
-    int lanes;      /* elements of a vector */
-    int tile_vecs;  /* most vectors across a tile, and so across a panel */
+    int lanes;        /* elements of a vector */
+    int tile_vecs;    /* most vectors across a tile, and so across a panel */
     int tile_rows[3]; /* most rows of a tile of 1, 2, 3 vectors */
-    size_t element; /* bytes */
-    /* Tiles [begin, end) of one product, counted in rounds, in them panels, in them rows. */
+    size_t element;   /* bytes */
+    /* Tiles [begin, end) of one product, those of a panel first. */
     void (*tiles)(const hk__gemm *job, const hk__gemm_cut *cut, int64_t job_index, int64_t begin,
                   int64_t end, hk__gemm_worker *worker);
     /* Rows [begin, end) of y = M (rows, k) · x (k), y with stride y_step. */

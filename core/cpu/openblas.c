@@ -96,7 +96,8 @@ static bool core_is_fit(const char *core) {
 /* "OpenBLAS 0.3.21 DYNAMIC_ARCH ..." begins with name and version. */
 static int version_length(const char *config) {
     const char *number = strchr(config, ' ');
-    return number ? (int)(number + 1 - config) + (int)strcspn(number + 1, " ") : (int)strlen(config);
+    return number ? (int)(number + 1 - config) + (int)strcspn(number + 1, " ")
+                  : (int)strlen(config);
 }
 
 static void examine(void *handle, bool host_loaded_it) {
@@ -128,7 +129,8 @@ static void examine(void *handle, bool host_loaded_it) {
         return;
     }
     if (!core_is_fit(core)) {
-        say("none: %.*s runs kernels for %s, which are slow here; left alone", length, config, core);
+        say("none: %.*s runs kernels for %s, which are slow here; left alone", length, config,
+            core);
         return;
     }
     say("%.*s %s", length, config, core);

@@ -104,13 +104,11 @@ HK_INLINE void hk_vstore_part(hk_real *p, hk_vec v, int64_t count) {
 #else
 HK_INLINE hk_vec hk_vload_part(const hk_real *p, int64_t count) {
     hk_vec v = {0};
-    for (int64_t i = 0; i < count; i++)
-        v[i] = p[i];
+    for (int64_t i = 0; i < count; i++) v[i] = p[i];
     return v;
 }
 HK_INLINE void hk_vstore_part(hk_real *p, hk_vec v, int64_t count) {
-    for (int64_t i = 0; i < count; i++)
-        p[i] = v[i];
+    for (int64_t i = 0; i < count; i++) p[i] = v[i];
 }
 #endif
 
@@ -119,8 +117,7 @@ HK_INLINE hk_real hk_vsum(hk_vec v) {
     hk_real lane[HK_LANES];
     hk_vstore(lane, v);
     for (int half = HK_LANES / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; i++)
-            lane[i] += lane[i + half];
+        for (int i = 0; i < half; i++) lane[i] += lane[i + half];
     return lane[0];
 }
 
@@ -137,16 +134,14 @@ HK_INLINE hk_vec hk__quarters(const hk_real *p, int64_t ld) {
     return _mm512_mask_broadcast_f32x4(x, 0xf000, _mm_loadu_ps(p + 12 * ld));
 }
 #define HK__UNPACK_1(half, x, y) _mm512_unpack##half##_ps(x, y)
-#define HK__UNPACK_2(half, x, y)                                                                   \
-    (hk_vec) _mm512_unpack##half##_pd((__m512d)(x), (__m512d)(y))
+#define HK__UNPACK_2(half, x, y) (hk_vec) _mm512_unpack##half##_pd((__m512d)(x), (__m512d)(y))
 #elif defined(HK_STAMP_avx2)
 HK_INLINE hk_vec hk__quarters(const hk_real *p, int64_t ld) {
     const __m256 v = _mm256_castps128_ps256(_mm_loadu_ps(p));
     return _mm256_insertf128_ps(v, _mm_loadu_ps(p + 4 * ld), 1);
 }
 #define HK__UNPACK_1(half, x, y) _mm256_unpack##half##_ps(x, y)
-#define HK__UNPACK_2(half, x, y)                                                                   \
-    (hk_vec) _mm256_unpack##half##_pd((__m256d)(x), (__m256d)(y))
+#define HK__UNPACK_2(half, x, y) (hk_vec) _mm256_unpack##half##_pd((__m256d)(x), (__m256d)(y))
 #elif defined(__SSE2__) && !defined(HK_STAMP_f64)
 HK_INLINE hk_vec hk__quarters(const hk_real *p, int64_t ld) {
     (void)ld;
@@ -167,11 +162,8 @@ HK_INLINE void hk_vcolumns(const hk_real *src, int64_t ld, hk_vec out[4]) {
     out[2] = HK__UNPACK_2(lo, hi01, hi23);
     out[3] = HK__UNPACK_2(hi, hi01, hi23);
 #else
-    HK_UNROLL
     for (int j = 0; j < 4; j++)
-        HK_UNROLL
-        for (int i = 0; i < HK_LANES; i++)
-            out[j][i] = src[i * ld + j];
+        for (int i = 0; i < HK_LANES; i++) out[j][i] = src[i * ld + j];
 #endif
 }
 
