@@ -327,6 +327,7 @@ const hk__gemm_kernels HK_STAMPED(hk__gemm) = {
     .tile_vecs = VECS,
     .tile_rows = {ROWS_1, ROWS_2, ROWS_3},
     .element = sizeof(hk_real),
+    .fma = HK_HAS_FMA,
     .tiles = run_tiles,
     .dots = run_dots,
 };

@@ -83,6 +83,7 @@ typedef struct hk__gemm_kernels {
     int tile_vecs;    /* most vectors across a tile, and so across a panel */
     int tile_rows[3]; /* most rows of a tile of 1, 2, 3 vectors */
     size_t element;   /* bytes */
+    bool fma;         /* the instructions have it */
     /* Tiles [begin, end) of one product, those of a panel first. */
     void (*tiles)(const hk__gemm *job, const hk__gemm_cut *cut, int64_t job_index, int64_t begin,
                   int64_t end, hk__gemm_worker *worker);

@@ -114,13 +114,32 @@ typedef struct tiles_run {
     const hk__gemm *jobs;
     hk__gemm_cut cut;
     int64_t tiles_per_job, total, shares;
+    bool by_rows; /* a share is some rows of every panel, else some panels */
     char *scratch;
     size_t stride;
 } tiles_run;
 
+/* Whether a share is a stretch of rows (it then reads all of Q) or of panels (all of P). What another
+   core wrote last comes slowly, at about 4 GB/s here. In a training step each core has updated its half
+   of the weights, a stretch of their rows, and will do so again: so count what would cross. By panels,
+   C crosses too, since the next pass over it takes a stretch of rows; by rows it does if it is turned. */
+static bool deals_by_rows(const hk__gemm_cut *cut, int64_t shares) {
+    const int64_t p = cut->rows * cut->k, q = cut->cols * cut->k, c = cut->rows * cut->cols;
+    return shares > 1 && cut->tiles >= shares &&
+           q + (cut->swapped ? c : 0) < p + (cut->swapped ? 0 : c);
+}
+
 static void tiles_task(void *arg, int64_t share, int w) {
     const tiles_run *run = arg;
     hk__gemm_worker *worker = (void *)(run->scratch + (size_t)w * run->stride);
+    if (run->by_rows) {
+        const int64_t tiles = run->cut.tiles, first = share * tiles / run->shares;
+        const int64_t stop = (share + 1) * tiles / run->shares;
+        for (int64_t panel = 0; panel < run->cut.panels; panel++)
+            run->kernels->tiles(run->jobs, &run->cut, 0, panel * tiles + first,
+                                panel * tiles + stop, worker);
+        return;
+    }
     int64_t begin = share * run->total / run->shares;
     const int64_t end = (share + 1) * run->total / run->shares;
     for (int64_t job = begin / run->tiles_per_job; begin < end; job++) {
@@ -140,6 +159,7 @@ static hk__gemm_kind run_tiles(hk__pool *pool, const hk__gemm_kernels *kernels,
     run.tiles_per_job = run.cut.panels * run.cut.tiles;
     run.total = run.tiles_per_job * n_jobs;
     run.shares = shares_of(jobs, n_jobs, run.total, threads);
+    run.by_rows = n_jobs == 1 && deals_by_rows(&run.cut, run.shares);
     for (int w = 0; w < threads; w++) {
         hk__gemm_worker *worker = (void *)(run.scratch + (size_t)w * run.stride);
         *worker = (hk__gemm_worker){.packed = -1, .panel = (char *)worker + LINE};
@@ -227,13 +247,13 @@ static void run_dots(hk__pool *pool, const hk__gemm_kernels *kernels, const hk__
 /* ---- OpenBLAS ---- */
 
 /* Own tiles are as fast or faster, measured with the same instructions, except for big products whose
-   P is read across its rows in memory (by a tenth), and where only the baseline instructions may be
-   compiled in and OpenBLAS knows more of the machine. */
+   P is read across its rows in memory (by a tenth), and where the baseline has no FMA, while OpenBLAS
+   uses all that the machine has. */
 static bool is_blas(hk__stamp stamp, const hk__gemm *job) {
     if (stamp == HK__STAMP_f64) return false;
     const int64_t sizes = most(job->m, most(job->n, job->k));
     if (most(sizes, most(job->lda, most(job->ldb, job->ldc))) > INT_MAX) return false;
-    if (hk__gemm_tables[stamp] == hk__gemm_tables[HK__STAMP_base])
+    if (!hk__gemm_tables[stamp]->fma)
         return job->m >= 8 && job->n >= 8 && job->k >= 8 &&
                job->m * job->n * job->k >= 64 * 64 * 64;
     return job->trans_a && job->m >= BLAS_LEAST && job->n >= BLAS_LEAST &&

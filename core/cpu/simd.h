@@ -67,7 +67,9 @@ HK_INLINE hk_vec hk_vfma(hk_vec a, hk_vec b, hk_vec c) { return _mm256_fmadd_ps(
 #else
 HK_INLINE hk_vec hk_vset1(hk_real x) { return x - (hk_vec){0}; }
 #if defined(__aarch64__) && !defined(HK_STAMP_f64)
-HK_INLINE hk_vec hk_vfma(hk_vec a, hk_vec b, hk_vec c) { return (hk_vec)vfmaq_f32(c, a, b); }
+HK_INLINE hk_vec hk_vfma(hk_vec a, hk_vec b, hk_vec c) {
+    return (hk_vec)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+}
 #else
 HK_INLINE hk_vec hk_vfma(hk_vec a, hk_vec b, hk_vec c) { return a * b + c; }
 #endif
@@ -75,8 +77,10 @@ HK_INLINE hk_vec hk_vfma(hk_vec a, hk_vec b, hk_vec c) { return a * b + c; }
 
 #if defined(HK_STAMP_avx512) || defined(HK_STAMP_avx2) ||                                          \
     (defined(__aarch64__) && !defined(HK_STAMP_f64))
+#define HK_HAS_FMA 1
 #define HK_FMA(a, b, c) __builtin_fmaf((a), (b), (c))
 #else
+#define HK_HAS_FMA 0
 #define HK_FMA(a, b, c) ((a) * (b) + (c))
 #endif
 
