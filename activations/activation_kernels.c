@@ -32,8 +32,8 @@
     hk_real q[HK_ACTIVATION_MAX_PARAMS] = {0};                                                     \
     for (int k = 0; k < (n); k++) q[k] = ((const hk_real *)p[(first) + k])[i]
 #define HK_KEPT(keeps)                                                                             \
-    const hk_real x = (keeps) & HK_KEEP_INPUT ? ((const hk_real *)p[2])[i] : 0;                    \
-    const hk_real y = (keeps) & HK_KEEP_OUTPUT ? ((const hk_real *)p[3])[i] : 0
+    const hk_real x = (keeps)&HK_KEEP_INPUT ? ((const hk_real *)p[2])[i] : 0;                      \
+    const hk_real y = (keeps)&HK_KEEP_OUTPUT ? ((const hk_real *)p[3])[i] : 0
 
 #define HK_ACTIVATION(name, n_params, keeps, ...)                                                  \
     static void name##_plain_value(int64_t n, void *const *p, const double *param) {               \
@@ -98,7 +98,8 @@
 #undef HK_ACTIVATION
 
 #define HK_TABLE_0(name)
-#define HK_TABLE_1(name) .value = name##_value, .slope = name##_slope, .param_slope[0] = name##_param_slope_0,
+#define HK_TABLE_1(name)                                                                           \
+    .value = name##_value, .slope = name##_slope, .param_slope[0] = name##_param_slope_0,
 #define HK_TABLE_2(name) HK_TABLE_1(name).param_slope[1] = name##_param_slope_1,
 #define HK_TABLE_3(name) HK_TABLE_2(name).param_slope[2] = name##_param_slope_2,
 #define HK_TABLE_4(name) HK_TABLE_3(name).param_slope[3] = name##_param_slope_3,

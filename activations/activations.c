@@ -9,7 +9,8 @@
 #include "tape.h"
 
 static const hk_activation_info rows[] = {
-#define HK_ACTIVATION(name_, n, keeps_, ...) {.name = #name_, .n_params = n, .keeps = keeps_, __VA_ARGS__},
+#define HK_ACTIVATION(name_, n, keeps_, ...)                                                       \
+    {.name = #name_, .n_params = n, .keeps = keeps_, __VA_ARGS__},
 #include "activations.def"
 #undef HK_ACTIVATION
 };
@@ -33,7 +34,8 @@ static void list_params(const hk_activation_info *row, char *text, size_t size) 
     size_t used = 0;
     for (int i = 0; i < row->n_params && used < size; i++)
         used += (size_t)snprintf(text + used, size - used, "%s, ", row->params[i].name);
-    if (used < size) snprintf(text + used, size - used, "%s", row->n_params ? "learn, per" : "none");
+    if (used < size)
+        snprintf(text + used, size - used, "%s", row->n_params ? "learn, per" : "none");
 }
 
 static int find_row(const char *name, size_t length) {
@@ -47,7 +49,8 @@ static bool is(const char *text, size_t length, const char *word) {
 }
 
 /* One "parameter=value" of the text; `length` characters. */
-static hk_status parse_setting(hk_context *ctx, const char *text, size_t length, hk_activation_spec *spec) {
+static hk_status parse_setting(hk_context *ctx, const char *text, size_t length,
+                               hk_activation_spec *spec) {
     const hk_activation_info *row = &rows[spec->row];
     const char *equals = memchr(text, '=', length);
     const size_t name_length = equals ? (size_t)(equals - text) : length;
@@ -69,17 +72,18 @@ static hk_status parse_setting(hk_context *ctx, const char *text, size_t length,
         if (!is(text, name_length, param->name)) continue;
         char *end;
         const double number = strtod(value, &end);
-        if (value_length > 0 && end == value + value_length && isfinite(number) && number >= param->low &&
-            number <= param->high) {
+        if (value_length > 0 && end == value + value_length && isfinite(number) &&
+            number >= param->low && number <= param->high) {
             spec->value[i] = number;
             return HK_OK;
         }
-        return hk_fail(ctx, HK_ERR_ARGUMENT, "activation", "%s: %.*s must be a number from %g to %g, not '%.*s'",
-                       row->name, (int)name_length, text, param->low, param->high, (int)value_length, value);
+        return hk_fail(ctx, HK_ERR_ARGUMENT, "activation",
+                       "%s: %.*s must be a number from %g to %g, not '%.*s'", row->name,
+                       (int)name_length, text, param->low, param->high, (int)value_length, value);
     }
     list_params(row, known, sizeof known);
-    return hk_fail(ctx, HK_ERR_NAME, "activation", "%s has no setting '%.*s'; there are: %s", row->name,
-                   (int)length, text, known);
+    return hk_fail(ctx, HK_ERR_NAME, "activation", "%s has no setting '%.*s'; there are: %s",
+                   row->name, (int)length, text, known);
 }
 
 hk_status hk_activation_parse(hk_context *ctx, const char *text, hk_activation_spec *spec) {
@@ -91,10 +95,11 @@ hk_status hk_activation_parse(hk_context *ctx, const char *text, hk_activation_s
     if (spec->row < 0) {
         char known[384];
         list_rows(known, sizeof known);
-        return hk_fail(ctx, HK_ERR_NAME, "activation", "unknown activation '%.*s'; there are: %s", (int)length,
-                       text, known);
+        return hk_fail(ctx, HK_ERR_NAME, "activation", "unknown activation '%.*s'; there are: %s",
+                       (int)length, text, known);
     }
-    for (int i = 0; i < rows[spec->row].n_params; i++) spec->value[i] = rows[spec->row].params[i].value;
+    for (int i = 0; i < rows[spec->row].n_params; i++)
+        spec->value[i] = rows[spec->row].params[i].value;
     for (const char *at = text + length; *at; at += length) {
         at++; /* the colon */
         length = strcspn(at, ":");
@@ -137,12 +142,14 @@ static hk_status act_forward(hk_op_call *c) {
         double value[HK_ACTIVATION_MAX_PARAMS];
         numbers(c, value);
         hk__map(c->ctx, kernels(c)->plain_value, value, c->out[0], 1, c->in, false);
-    } else hk__map(c->ctx, kernels(c)->value, NULL, c->out[0], c->n_in, c->in, false);
+    } else
+        hk__map(c->ctx, kernels(c)->value, NULL, c->out[0], c->n_in, c->in, false);
     return c->ctx->status;
 }
 
 /* out (+)= along · slope, of x's shape. */
-static void along_slope(hk_op_call *c, hk__map_fn *fn, hk_tensor *out, hk_tensor *along, bool accumulate) {
+static void along_slope(hk_op_call *c, hk__map_fn *fn, hk_tensor *out, hk_tensor *along,
+                        bool accumulate) {
     hk_tensor *operands[3 + HK_ACTIVATION_MAX_PARAMS] = {along, c->in[0], c->out[0]};
     for (int i = 1; i < c->n_in; i++) operands[2 + i] = c->in[i];
     hk__map(c->ctx, fn, NULL, out, 2 + c->n_in, operands, accumulate);
@@ -179,8 +186,10 @@ static hk_status act_jvp(hk_op_call *c) {
         bool accumulate;
         hk_tensor *t = hk__tangent_target(c, 0, &accumulate);
         if (!t) return c->ctx->status;
-        if (i == 0) along_input(c, t, c->tin[0], accumulate);
-        else along_slope(c, kernels(c)->param_slope[i - 1], t, c->tin[i], accumulate);
+        if (i == 0)
+            along_input(c, t, c->tin[0], accumulate);
+        else
+            along_slope(c, kernels(c)->param_slope[i - 1], t, c->tin[i], accumulate);
     }
     return c->ctx->status;
 }
@@ -192,7 +201,8 @@ static const hk_op act_ops[HK__ACT_COUNT] = {
 #undef HK_ACTIVATION
 };
 
-hk_tensor *hk_activate_with(hk_tensor *x, const hk_activation_spec *spec, hk_tensor *const *params) {
+hk_tensor *hk_activate_with(hk_tensor *x, const hk_activation_spec *spec,
+                            hk_tensor *const *params) {
     hk_tensor *in[1 + HK_ACTIVATION_MAX_PARAMS] = {x};
     const int n = params ? rows[spec->row].n_params : 0;
     for (int i = 0; i < n; i++) in[1 + i] = params[i];

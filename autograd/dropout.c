@@ -33,10 +33,11 @@ static void mask_block(void *arg, int64_t block, int worker) {
     for (int64_t i = first; i < end; i++) j->mask[i] = (bits[i - first] >> 8) >= j->threshold;
 }
 
-static void masked(hk_op_call *c, hk_tensor *out, hk_tensor *x, const double *param, bool accumulate) {
+static void masked(hk_op_call *c, hk_tensor *out, hk_tensor *x, const double *param,
+                   bool accumulate) {
     hk_tensor *operands[] = {x, c->out[1]};
-    hk__map(c->ctx, hk__pointwise_tables[hk__stamp_of(c->ctx, x->dtype)]->masked, param, out, 2, operands,
-            accumulate);
+    hk__map(c->ctx, hk__pointwise_tables[hk__stamp_of(c->ctx, x->dtype)]->masked, param, out, 2,
+            operands, accumulate);
 }
 
 static hk_status dropout_forward(hk_op_call *c) {
@@ -72,18 +73,18 @@ static hk_status dropout_jvp(hk_op_call *c) {
 }
 
 static const hk_op dropout_op = {"dropout", dropout_forward, dropout_backward, dropout_jvp};
-static const hk_op alpha_dropout_op = {"alpha_dropout", dropout_forward, dropout_backward, dropout_jvp};
+static const hk_op alpha_dropout_op = {"alpha_dropout", dropout_forward, dropout_backward,
+                                       dropout_jvp};
 
-static hk_tensor *drop(const hk_op *op, hk_tensor *x, double p, const char *stream, double scale, double on,
-                       double off) {
+static hk_tensor *drop(const hk_op *op, hk_tensor *x, double p, const char *stream, double scale,
+                       double on, double off) {
     if (!x) return NULL;
     if (!(p >= 0 && p < 1)) {
         hk_fail(x->ctx, HK_ERR_ARGUMENT, op->name, "p must be in [0, 1), not %g", p);
         return NULL;
     }
-    const dropout_attr attr = {hk_random_stream(x->ctx->config.seed, stream, x->ctx->train_step),
-                               p,
-                               {scale, on, off}};
+    const dropout_attr attr = {
+        hk_random_stream(x->ctx->config.seed, stream, x->ctx->train_step), p, {scale, on, off}};
     return hk_apply(op, &attr, sizeof attr, 1, &x, 2, NULL);
 }
 

@@ -19,7 +19,8 @@ static hk_tensor *gathered(hk_op_call *c, hk_tensor *x, hk_tensor *out) {
     const int32_t *at = index->data;
     const int64_t count = hk_shape_count(index->shape);
     for (int64_t i = 0; i < count; i++)
-        memcpy((char *)out->data + (size_t)i * bytes, (const char *)x->data + (size_t)at[i] * bytes, bytes);
+        memcpy((char *)out->data + (size_t)i * bytes, (const char *)x->data + (size_t)at[i] * bytes,
+               bytes);
     return out;
 }
 
@@ -37,8 +38,8 @@ static hk_status gather_forward(hk_op_call *c) {
     for (int64_t i = 0; i < hk_shape_count(index->shape); i++)
         if (at[i] < 0 || at[i] >= x->shape.dim[0])
             return hk_fail(c->ctx, HK_ERR_ARGUMENT, "gather_rows",
-                           "index %d at position %lld is outside of 0 to %lld", (int)at[i], (long long)i,
-                           (long long)x->shape.dim[0] - 1);
+                           "index %d at position %lld is outside of 0 to %lld", (int)at[i],
+                           (long long)i, (long long)x->shape.dim[0] - 1);
     gathered(c, x, hk_op_output(c, 0, x->dtype, shape));
     return c->ctx->status;
 }
@@ -58,9 +59,11 @@ static void scatter_add(void *arg, int64_t block, int worker) {
     for (int64_t i = 0; i < j->count; i++) {
         const int64_t from = i * j->n, to = j->at[i] * j->n;
         if (j->f64)
-            for (int64_t k = 0; k < j->n; k++) ((double *)j->out)[to + k] += ((const double *)j->g)[from + k];
+            for (int64_t k = 0; k < j->n; k++)
+                ((double *)j->out)[to + k] += ((const double *)j->g)[from + k];
         else
-            for (int64_t k = 0; k < j->n; k++) ((float *)j->out)[to + k] += ((const float *)j->g)[from + k];
+            for (int64_t k = 0; k < j->n; k++)
+                ((float *)j->out)[to + k] += ((const float *)j->g)[from + k];
     }
 }
 
@@ -85,4 +88,6 @@ static hk_status gather_jvp(hk_op_call *c) {
 
 static const hk_op gather_op = {"gather_rows", gather_forward, gather_backward, gather_jvp};
 
-hk_tensor *hk_gather_rows(hk_tensor *x, hk_tensor *index) { return HK_APPLY_PLAIN(&gather_op, x, index); }
+hk_tensor *hk_gather_rows(hk_tensor *x, hk_tensor *index) {
+    return HK_APPLY_PLAIN(&gather_op, x, index);
+}

@@ -57,8 +57,8 @@ static hk_tensor *evaluate(check *k) {
         return NULL;
     }
     if (y->dtype == HK_F64) return hk_contiguous(y);
-    hk_fail(k->ctx, HK_ERR_DTYPE, "gradcheck", "the function gives %s; a check needs f64 throughout",
-            hk_dtype_name(y->dtype));
+    hk_fail(k->ctx, HK_ERR_DTYPE, "gradcheck",
+            "the function gives %s; a check needs f64 throughout", hk_dtype_name(y->dtype));
     return NULL;
 }
 
@@ -81,7 +81,8 @@ static double loss(check *k) {
 /* J·u of y, which is on the tape. */
 static hk_status tangent_of(check *k, hk_tensor *y, double *tangent) {
     const size_t room = sizeof(hk_tensor *) * ((size_t)k->n + 1);
-    hk_tensor **x = hk__arena_alloc(&k->ctx->memory, room), **u = hk__arena_alloc(&k->ctx->memory, room);
+    hk_tensor **x = hk__arena_alloc(&k->ctx->memory, room),
+              **u = hk__arena_alloc(&k->ctx->memory, room);
     if (!x || !u) return hk_fail(k->ctx, HK_ERR_MEMORY, "gradcheck", "no memory");
     int used = 0;
     for (int i = 0; i < k->n; i++) {
@@ -106,7 +107,8 @@ static hk_status analytic_part(check *k, double **tangent) {
     *tangent = malloc(sizeof **tangent * (size_t)(k->outputs + 1));
     if (!k->v || !*tangent) return hk_fail(k->ctx, HK_ERR_MEMORY, "gradcheck", "no memory");
     const hk_random stream = hk_random_stream(0, "gradcheck/v", 0);
-    for (int64_t i = 0; i < k->outputs; i++) k->v[i] = 2 * hk_random_uniform(stream, (uint64_t)i) - 1;
+    for (int64_t i = 0; i < k->outputs; i++)
+        k->v[i] = 2 * hk_random_uniform(stream, (uint64_t)i) - 1;
     HK_TRY(hk_backward_from(k->ctx, y, hk_constant(k->ctx, HK_F64, y->shape, k->v)));
     double *at = k->analytic;
     for (int i = 0; i < k->n; i++) {
@@ -130,7 +132,8 @@ static double central_difference(check *k, double *element, double h) {
     return (up - down) / (above - below); /* the step as it came out in floating point */
 }
 
-static void judge(check *k, int input, int64_t count, const double *analytic, const double *numeric) {
+static void judge(check *k, int input, int64_t count, const double *analytic,
+                  const double *numeric) {
     hk_gradcheck_result *r = k->result;
     double largest = 0;
     for (int64_t e = 0; e < count; e++)
@@ -139,7 +142,8 @@ static void judge(check *k, int input, int64_t count, const double *analytic, co
     if (!(largest >= k->config.vacuous) && r->ok) {
         r->ok = false;
         snprintf(r->message, sizeof r->message,
-                 "input %d: the largest derivative is %g: a check of nothing proves nothing", input, largest);
+                 "input %d: the largest derivative is %g: a check of nothing proves nothing", input,
+                 largest);
     }
     for (int64_t e = 0; e < count; e++) {
         const double a = analytic[e], n = numeric[e];
@@ -150,7 +154,8 @@ static void judge(check *k, int input, int64_t count, const double *analytic, co
                                    .error = fabs(a - n),
                                    .tolerance = k->config.rtol * fmax(fabs(a), fabs(n)) +
                                                 k->config.atol * largest};
-        el.ok = el.error <= el.tolerance && isfinite(el.error); /* an infinite one makes both infinite */
+        el.ok = el.error <= el.tolerance &&
+                isfinite(el.error); /* an infinite one makes both infinite */
         r->elements++;
         r->failed += !el.ok;
         if (k->config.report) k->config.report(k->config.report_arg, &el);
@@ -225,11 +230,13 @@ static hk_status jvp_part(check *k, const double *tangent) {
         }
     }
     r->adjoint_error = fabs(forward - reverse) / (scale > 0 ? scale : 1);
-    double *up = malloc(sizeof *up * (size_t)(2 * k->outputs + 1)), *down = up ? up + k->outputs : NULL;
+    double *up = malloc(sizeof *up * (size_t)(2 * k->outputs + 1)),
+           *down = up ? up + k->outputs : NULL;
     if (!up) return hk_fail(k->ctx, HK_ERR_MEMORY, "gradcheck", "no memory");
     if (evaluate_moved(k, k->config.h, up) && evaluate_moved(k, -k->config.h, down))
         for (int64_t i = 0; i < k->outputs; i++) {
-            const double numeric = (up[i] - down[i]) / (2 * k->config.h), error = fabs(numeric - tangent[i]);
+            const double numeric = (up[i] - down[i]) / (2 * k->config.h),
+                         error = fabs(numeric - tangent[i]);
             if (!(fabs(numeric) <= largest)) largest = fabs(numeric);
             if (!(error <= worst)) worst = error;
         }
@@ -240,7 +247,8 @@ static hk_status jvp_part(check *k, const double *tangent) {
     if (r->ok && !(r->adjoint_error <= adjoint_tolerance && r->jvp_error <= jvp_tolerance)) {
         r->ok = false;
         snprintf(r->message, sizeof r->message,
-                 "forward mode: directional difference off by %.3g, <u,Jv> from <Jᵀu,v> by %.3g (relative)",
+                 "forward mode: directional difference off by %.3g, <u,Jv> from <Jᵀu,v> by %.3g "
+                 "(relative)",
                  r->jvp_error, r->adjoint_error);
     }
     return k->ctx->status;
@@ -294,7 +302,8 @@ hk_status hk_gradcheck(hk_context *ctx, hk_function *fn, void *arg, int n, hk_te
                        const hk_gradcheck_config *config, hk_gradcheck_result *result) {
     if (!ctx) return HK_ERR_MEMORY;
     hk_gradcheck_result own;
-    check k = {.ctx = ctx, .fn = fn, .arg = arg, .n = n, .in = in, .result = result ? result : &own};
+    check k = {
+        .ctx = ctx, .fn = fn, .arg = arg, .n = n, .in = in, .result = result ? result : &own};
     if (config) k.config = *config;
     if (k.config.h == 0) k.config.h = 6e-6;
     if (k.config.rtol == 0) k.config.rtol = 1e-7;
@@ -320,10 +329,11 @@ hk_status hk_gradcheck(hk_context *ctx, hk_function *fn, void *arg, int n, hk_te
         const hk_gradcheck_element *w = &k.result->worst;
         k.result->ok = false;
         snprintf(k.result->message, sizeof k.result->message,
-                 "%lld of %lld derivatives are off; worst: input %d element %lld: backward %.12g, difference "
+                 "%lld of %lld derivatives are off; worst: input %d element %lld: backward %.12g, "
+                 "difference "
                  "%.12g",
-                 (long long)k.result->failed, (long long)k.result->elements, w->input, (long long)w->index,
-                 w->analytic, w->numeric);
+                 (long long)k.result->failed, (long long)k.result->elements, w->input,
+                 (long long)w->index, w->analytic, w->numeric);
     }
     return k.result->ok ? HK_OK : HK_ERR_CHECK;
 }

@@ -53,10 +53,10 @@ typedef struct hk_op_call {
     const void *attr; /* a copy of what hk_apply was given */
     int n_in, n_out;
     hk_tensor *const *in;
-    hk_tensor **out;            /* forward fills it; backward and jvp may read it */
-    hk_tensor *const *gout;     /* backward: gradient of each output, NULL where none flowed */
-    hk_tensor *const *tin;      /* jvp: direction of each input, NULL where zero */
-    hk_tensor **gin, **tout;    /* the engine's; use hk_op_needs, hk_op_add_grad, hk_op_add_tangent */
+    hk_tensor **out;         /* forward fills it; backward and jvp may read it */
+    hk_tensor *const *gout;  /* backward: gradient of each output, NULL where none flowed */
+    hk_tensor *const *tin;   /* jvp: direction of each input, NULL where zero */
+    hk_tensor **gin, **tout; /* the engine's; use hk_op_needs, hk_op_add_grad, hk_op_add_tangent */
 } hk_op_call;
 
 /* An operation. forward checks shapes, creates the outputs (hk_op_output, or any operation: recording
@@ -97,12 +97,12 @@ typedef struct hk_gradcheck_element {
 
 /* {0} means the defaults. */
 typedef struct hk_gradcheck_config {
-    double h;        /* 6e-6: step of the central difference, times max(1, |x|) */
-    double rtol;     /* 1e-7: |a - n| <= rtol·max(|a|, |n|) + atol·max|n| for every element */
-    double atol;     /* 1e-8 */
-    double vacuous;  /* 1e-3: a check whose largest |n| is below this fails: it proves nothing */
-    const bool *skip;  /* n flags: inputs not to differentiate for (labels); NULL: none */
-    bool skip_jvp;     /* true: reverse mode alone */
+    double h;         /* 6e-6: step of the central difference, times max(1, |x|) */
+    double rtol;      /* 1e-7: |a - n| <= rtol·max(|a|, |n|) + atol·max|n| for every element */
+    double atol;      /* 1e-8 */
+    double vacuous;   /* 1e-3: a check whose largest |n| is below this fails: it proves nothing */
+    const bool *skip; /* n flags: inputs not to differentiate for (labels); NULL: none */
+    bool skip_jvp;    /* true: reverse mode alone */
     void (*report)(void *arg, const hk_gradcheck_element *element); /* each element, for tables */
     void *report_arg;
 } hk_gradcheck_config;
@@ -112,9 +112,10 @@ typedef struct hk_gradcheck_result {
     int64_t elements, failed;
     double largest;             /* max |numeric| */
     hk_gradcheck_element worst; /* by error over tolerance */
-    double jvp_error;    /* largest |jvp - directional difference|, relative to the largest derivative */
+    double
+        jvp_error; /* largest |jvp - directional difference|, relative to the largest derivative */
     double adjoint_error; /* |<u, J v> - <Jᵀ u, v>| relative */
-    char message[256];   /* one line: what failed and where, or "ok" */
+    char message[256];    /* one line: what failed and where, or "ok" */
 } hk_gradcheck_result;
 
 /* Checks fn's reverse mode against central differences of <v, fn(in)> with a fixed random v, in f64, then

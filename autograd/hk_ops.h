@@ -18,15 +18,18 @@ HK_API hk_tensor *hk_add(hk_tensor *a, hk_tensor *b);
 HK_API hk_tensor *hk_sub(hk_tensor *a, hk_tensor *b);
 HK_API hk_tensor *hk_mul(hk_tensor *a, hk_tensor *b);
 HK_API hk_tensor *hk_div(hk_tensor *a, hk_tensor *b);
-HK_API hk_tensor *hk_pow(hk_tensor *a, hk_tensor *b);     /* a^b; d/da = 0 where b = 0, d/db = 0 where a = 0 <= b */
-HK_API hk_tensor *hk_maximum(hk_tensor *a, hk_tensor *b); /* a tie gives each half of the gradient; NaN stays */
+HK_API hk_tensor *hk_pow(hk_tensor *a,
+                         hk_tensor *b); /* a^b; d/da = 0 where b = 0, d/db = 0 where a = 0 <= b */
+HK_API hk_tensor *hk_maximum(hk_tensor *a,
+                             hk_tensor *b); /* a tie gives each half of the gradient; NaN stays */
 HK_API hk_tensor *hk_minimum(hk_tensor *a, hk_tensor *b);
 HK_API hk_tensor *hk_neg(hk_tensor *x);
 HK_API hk_tensor *hk_abs(hk_tensor *x); /* gradient 0 at 0 */
 HK_API hk_tensor *hk_exp(hk_tensor *x);
 HK_API hk_tensor *hk_log(hk_tensor *x);
 HK_API hk_tensor *hk_sqrt(hk_tensor *x);
-HK_API hk_tensor *hk_clamp(hk_tensor *x, double low, double high); /* gradient 1 on [low, high], ends included */
+HK_API hk_tensor *hk_clamp(hk_tensor *x, double low,
+                           double high); /* gradient 1 on [low, high], ends included */
 
 /* x·scale + shift, with plain numbers. */
 HK_API hk_tensor *hk_scale(hk_tensor *x, double scale, double shift);

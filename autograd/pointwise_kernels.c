@@ -106,10 +106,8 @@ const hk__pointwise_kernels HK_STAMPED(hk__pointwise) = {
 #define HK_ONE(id, y, da)                                                                          \
     [HK__PW_##id] = {.name = #id, .operands = 1, .value = id##_value, .slope = {id##_slope_a}},
 #define HK_TWO(id, y, da, db)                                                                      \
-    [HK__PW_##id] = {.name = #id,                                                                  \
-                     .operands = 2,                                                                \
-                     .value = id##_value,                                                          \
-                     .slope = {id##_slope_a, id##_slope_b}},
+    [HK__PW_##id] = {                                                                              \
+        .name = #id, .operands = 2, .value = id##_value, .slope = {id##_slope_a, id##_slope_b}},
 #include "pointwise.def"
 #undef HK_ONE
 #undef HK_TWO

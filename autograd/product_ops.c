@@ -15,7 +15,8 @@ static hk_status matmul_forward(hk_op_call *c) {
     hk_shape la = a->shape, lb = b->shape, shape;
     la.rank -= 2;
     lb.rank -= 2;
-    if (!hk__broadcast(la, lb, &shape)) return hk__shapes_differ(c, "leading axes do not broadcast", a, b);
+    if (!hk__broadcast(la, lb, &shape))
+        return hk__shapes_differ(c, "leading axes do not broadcast", a, b);
     shape.dim[shape.rank++] = a->shape.dim[ra - 2];
     shape.dim[shape.rank++] = b->shape.dim[rb - 1];
     if (!hk_op_output(c, 0, a->dtype, shape)) return c->ctx->status;
@@ -56,8 +57,8 @@ static hk_status matmul_jvp(hk_op_call *c) {
         bool accumulate;
         hk_tensor *t = hk__tangent_target(c, 0, &accumulate);
         if (!t) return c->ctx->status;
-        HK_TRY(hk__product(c->ctx, t, i == 0 ? c->tin[0] : c->in[0], i == 0 ? c->in[1] : c->tin[1], NULL,
-                           accumulate));
+        HK_TRY(hk__product(c->ctx, t, i == 0 ? c->tin[0] : c->in[0], i == 0 ? c->in[1] : c->tin[1],
+                           NULL, accumulate));
     }
     return c->ctx->status;
 }

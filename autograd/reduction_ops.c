@@ -37,8 +37,8 @@ static hk_tensor *with_axes(hk_op_call *c, hk_tensor *t) {
 }
 
 /* A tensor of the output's shape that aliases `kept`. */
-static hk_status reduce(hk_op_call *c, hk__reduction kind, hk_tensor *x, hk_tensor *out, double scale,
-                        bool accumulate) {
+static hk_status reduce(hk_op_call *c, hk__reduction kind, hk_tensor *x, hk_tensor *out,
+                        double scale, bool accumulate) {
     const reduced_shape s = shape_of(c);
     hk_tensor *kept = hk__view(out);
     if (!kept) return c->ctx->status;
@@ -53,8 +53,8 @@ static hk_status check_reduction(hk_op_call *c, bool needs_elements) {
     const hk_shape x = c->in[0]->shape;
     HK_TRY(hk__need_real(c, 0, 0));
     if (attr->axes != HK_ALL_AXES && attr->axes >> x.rank)
-        return hk_fail(c->ctx, HK_ERR_ARGUMENT, c->op->name, "the set 0x%x names an axis beyond rank %d",
-                       attr->axes, x.rank);
+        return hk_fail(c->ctx, HK_ERR_ARGUMENT, c->op->name,
+                       "the set 0x%x names an axis beyond rank %d", attr->axes, x.rank);
     if (!needs_elements || shape_of(c).count > 0) return HK_OK;
     char text[160];
     return hk_fail(c->ctx, HK_ERR_SHAPE, c->op->name, "%s has nothing to reduce",
@@ -63,7 +63,9 @@ static hk_status check_reduction(hk_op_call *c, bool needs_elements) {
 
 /* --- sum and mean: y = s·Σ x with s = 1 or 1/count ------------------------------------------------------ */
 
-static double scale_of(const hk_op_call *c, bool mean) { return mean ? 1.0 / (double)shape_of(c).count : 1; }
+static double scale_of(const hk_op_call *c, bool mean) {
+    return mean ? 1.0 / (double)shape_of(c).count : 1;
+}
 
 static hk_status sum_or_mean(hk_op_call *c, bool mean) {
     HK_TRY(check_reduction(c, mean));
@@ -123,7 +125,8 @@ static hk_status var_forward(hk_op_call *c) {
     const reduction_attr *attr = c->attr;
     HK_TRY(check_reduction(c, true));
     if (!((double)shape_of(c).count - attr->correction > 0))
-        return hk_fail(c->ctx, HK_ERR_ARGUMENT, "var", "%lld element(s) less the correction %g leave nothing",
+        return hk_fail(c->ctx, HK_ERR_ARGUMENT, "var",
+                       "%lld element(s) less the correction %g leave nothing",
                        (long long)shape_of(c).count, attr->correction);
     hk_tensor *d = c->out[1] = centred(c);
     hk_tensor *squares = hk_mul(d, d);

@@ -52,7 +52,8 @@ static void log_softmax(int64_t n, const void *data, void *out) {
     for (int64_t i = 0; i < n; i++) y[i] = x[i] - most - shift;
 }
 
-static void softmax_slope(int64_t n, const void *value, const void *grad, void *result, int accumulate) {
+static void softmax_slope(int64_t n, const void *value, const void *grad, void *result,
+                          int accumulate) {
     const hk_real *y = value, *g = grad;
     hk_real *restrict out = result;
     hk_real dot = 0;
@@ -64,7 +65,8 @@ static void softmax_slope(int64_t n, const void *value, const void *grad, void *
         for (int64_t i = 0; i < n; i++) out[i] = y[i] * (g[i] - dot);
 }
 
-static void log_softmax_slope(int64_t n, const void *value, const void *grad, void *result, int accumulate) {
+static void log_softmax_slope(int64_t n, const void *value, const void *grad, void *result,
+                              int accumulate) {
     const hk_real *y = value, *g = grad;
     hk_real *restrict out = result;
     hk_real total = 0;
@@ -76,7 +78,8 @@ static void log_softmax_slope(int64_t n, const void *value, const void *grad, vo
         for (int64_t i = 0; i < n; i++) out[i] = g[i] - real_exp(y[i]) * total;
 }
 
-static double cross_entropy(int64_t n, const void *data, int32_t label, double smoothing, void *out) {
+static double cross_entropy(int64_t n, const void *data, int32_t label, double smoothing,
+                            void *out) {
     const hk_real *x = data;
     hk_real *restrict p = out;
     const hk_real most = largest(n, x);
@@ -92,8 +95,8 @@ static double cross_entropy(int64_t n, const void *data, int32_t label, double s
     return loss;
 }
 
-static void cross_entropy_slope(int64_t n, const void *prob, int32_t label, double smoothing, double scale,
-                                void *result, int accumulate) {
+static void cross_entropy_slope(int64_t n, const void *prob, int32_t label, double smoothing,
+                                double scale, void *result, int accumulate) {
     const hk_real *p = prob;
     hk_real *restrict out = result;
     const hk_real by = (hk_real)scale, others = (hk_real)(smoothing / (double)n);

@@ -17,8 +17,8 @@ typedef struct hk__row_kernels {
     /* p = softmax(x); returns log Σ e^x - (1 - smoothing)·x[label] - smoothing·mean(x). */
     double (*cross_entropy)(int64_t n, const void *x, int32_t label, double smoothing, void *p);
     /* out (+)= scale·(p - target), target = (1 - smoothing)·onehot(label) + smoothing/n. */
-    void (*cross_entropy_slope)(int64_t n, const void *p, int32_t label, double smoothing, double scale,
-                                void *out, int accumulate);
+    void (*cross_entropy_slope)(int64_t n, const void *p, int32_t label, double smoothing,
+                                double scale, void *out, int accumulate);
 } hk__row_kernels;
 
 HK_STAMP_TABLES(hk__row_kernels, hk__row);

@@ -57,14 +57,18 @@ static hk_status reshape_forward(hk_op_call *c) {
     int open = -1;
     int64_t known = 1;
     for (int i = 0; i < shape.rank && i < HK_MAX_RANK; i++) {
-        if (shape.dim[i] == -1 && open < 0) open = i;
-        else if (shape.dim[i] <= 0 || known > INT64_MAX / shape.dim[i]) known = 0; /* hk_shape_count judges */
-        else known *= shape.dim[i];
+        if (shape.dim[i] == -1 && open < 0)
+            open = i;
+        else if (shape.dim[i] <= 0 || known > INT64_MAX / shape.dim[i])
+            known = 0; /* hk_shape_count judges */
+        else
+            known *= shape.dim[i];
     }
     if (open >= 0 && known > 0 && count % known == 0) shape.dim[open] = count / known;
     if (hk_shape_count(shape) != count)
         return hk_fail(c->ctx, HK_ERR_SHAPE, "reshape", "%s does not fill %s",
-                       hk__tensor_text(c->in[0], from, sizeof from), hk_shape_text(shape, text, sizeof text));
+                       hk__tensor_text(c->in[0], from, sizeof from),
+                       hk_shape_text(shape, text, sizeof text));
     c->out[0] = reshaped(c->in[0], shape);
     return c->ctx->status;
 }
@@ -80,13 +84,16 @@ hk_tensor *hk_reshape(hk_tensor *x, hk_shape shape) { return HK_APPLY(&reshape_o
 
 hk_tensor *hk_flatten_from(hk_tensor *x, int axis) {
     if (!x) return NULL;
-    const int first = x->shape.rank == 0 && axis == 0 ? 0 : hk__axis(x->ctx, "flatten", axis, x->shape.rank);
+    const int first =
+        x->shape.rank == 0 && axis == 0 ? 0 : hk__axis(x->ctx, "flatten", axis, x->shape.rank);
     if (first < 0) return NULL;
     hk_shape shape = {.rank = first + 1};
     shape.dim[first] = 1;
     for (int i = 0; i < x->shape.rank; i++) {
-        if (i < first) shape.dim[i] = x->shape.dim[i];
-        else shape.dim[first] *= x->shape.dim[i];
+        if (i < first)
+            shape.dim[i] = x->shape.dim[i];
+        else
+            shape.dim[first] *= x->shape.dim[i];
     }
     return hk_reshape(x, shape);
 }
@@ -167,7 +174,9 @@ static hk_status slice_backward(hk_op_call *c) {
     hk__grad_settle(c->gin[0]); /* what lies outside of the slice gets nothing */
     return add_through(c, sliced(c->gin[0], c->attr), c->gout[0]);
 }
-static hk_status slice_jvp(hk_op_call *c) { return hk_op_add_tangent(c, 0, sliced(c->tin[0], c->attr)); }
+static hk_status slice_jvp(hk_op_call *c) {
+    return hk_op_add_tangent(c, 0, sliced(c->tin[0], c->attr));
+}
 static const hk_op slice_op = {"slice", slice_forward, slice_backward, slice_jvp};
 
 hk_tensor *hk_slice(hk_tensor *x, int axis, int64_t start, int64_t length) {
@@ -215,7 +224,8 @@ static hk_status broadcast_forward(hk_op_call *c) {
     if (hk_shape_count(*shape) < 0 || !hk__broadcast(c->in[0]->shape, *shape, &common) ||
         !hk_shape_equal(common, *shape))
         return hk_fail(c->ctx, HK_ERR_SHAPE, "broadcast_to", "%s does not broadcast to %s",
-                       hk__tensor_text(c->in[0], from, sizeof from), hk_shape_text(*shape, text, sizeof text));
+                       hk__tensor_text(c->in[0], from, sizeof from),
+                       hk_shape_text(*shape, text, sizeof text));
     c->out[0] = stretched(c->in[0], *shape);
     return c->ctx->status;
 }
@@ -224,7 +234,9 @@ static hk_status broadcast_jvp(hk_op_call *c) {
 }
 static const hk_op broadcast_op = {"broadcast_to", broadcast_forward, copy_backward, broadcast_jvp};
 
-hk_tensor *hk_broadcast_to(hk_tensor *x, hk_shape shape) { return HK_APPLY(&broadcast_op, &shape, x); }
+hk_tensor *hk_broadcast_to(hk_tensor *x, hk_shape shape) {
+    return HK_APPLY(&broadcast_op, &shape, x);
+}
 
 /* --- concat: parts side by side along an axis ------------------------------------------------------------------- */
 
@@ -241,9 +253,11 @@ static hk_status concat_forward(hk_op_call *c) {
     for (int i = 1; i < c->n_in; i++) {
         hk_shape other = c->in[i]->shape;
         if (c->in[i]->dtype != c->in[0]->dtype)
-            return hk_fail(c->ctx, HK_ERR_DTYPE, c->op->name, "element types differ: %s and %s; use hk_cast",
+            return hk_fail(c->ctx, HK_ERR_DTYPE, c->op->name,
+                           "element types differ: %s and %s; use hk_cast",
                            hk_dtype_name(c->in[0]->dtype), hk_dtype_name(c->in[i]->dtype));
-        if (other.rank != shape.rank) return hk__shapes_differ(c, "ranks differ", c->in[0], c->in[i]);
+        if (other.rank != shape.rank)
+            return hk__shapes_differ(c, "ranks differ", c->in[0], c->in[i]);
         const int64_t length = other.dim[axis];
         other.dim[axis] = shape.dim[axis];
         if (!hk_shape_equal(other, shape))
@@ -336,7 +350,8 @@ static hk_status pad_forward(hk_op_call *c) {
         if (pad->before[i] < 0 || pad->after[i] < 0)
             return hk_fail(c->ctx, HK_ERR_ARGUMENT, "pad", "padding of axis %d is negative", i);
         if (pad->before[i] > INT64_MAX / 4 || pad->after[i] > INT64_MAX / 4)
-            return hk_fail(c->ctx, HK_ERR_ARGUMENT, "pad", "padding of axis %d is larger than memory", i);
+            return hk_fail(c->ctx, HK_ERR_ARGUMENT, "pad",
+                           "padding of axis %d is larger than memory", i);
         shape.dim[i] += pad->before[i] + pad->after[i];
     }
     if (!hk_op_output(c, 0, c->in[0]->dtype, shape)) return c->ctx->status;

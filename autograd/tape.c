@@ -45,7 +45,8 @@ void hk_nan_guard(hk_context *ctx, bool on) {
 hk_tensor *hk_require_grad(hk_tensor *t) {
     if (!t || hk__check(t->ctx, t, "require_grad") != HK_OK) return NULL;
     if (t->step != 0 || (t->dtype != HK_F32 && t->dtype != HK_F64)) {
-        hk_fail(t->ctx, HK_ERR_GRADIENT, "require_grad", "only kept tensors of f32 or f64 can; this is %s %s",
+        hk_fail(t->ctx, HK_ERR_GRADIENT, "require_grad",
+                "only kept tensors of f32 or f64 can; this is %s %s",
                 t->step ? "a step tensor of" : "of", hk_dtype_name(t->dtype));
         return NULL;
     }
@@ -98,7 +99,8 @@ static hk_status guard(hk_context *ctx, const hk_op *op, const char *what, hk_te
                    hk__tensor_text(t, text, sizeof text), (long long)at);
 }
 
-static hk__node *append(hk_context *ctx, struct hk__tape *tape, const hk_op_call *c, const hk_op *op) {
+static hk__node *append(hk_context *ctx, struct hk__tape *tape, const hk_op_call *c,
+                        const hk_op *op) {
     if (tape->count == tape->capacity) {
         const int64_t capacity = tape->capacity ? 2 * tape->capacity : 64;
         hk__node **nodes = realloc(tape->nodes, (size_t)capacity * sizeof *nodes);
@@ -147,10 +149,12 @@ static hk_status run_forward(struct hk__tape *tape, const hk_op *op, hk_op_call 
     return HK_OK;
 }
 
-static bool carries_gradients(const hk_tensor *t) { return t->dtype == HK_F32 || t->dtype == HK_F64; }
+static bool carries_gradients(const hk_tensor *t) {
+    return t->dtype == HK_F32 || t->dtype == HK_F64;
+}
 
-hk_tensor *hk_apply(const hk_op *op, const void *attr, size_t attr_size, int n, hk_tensor *const *in,
-                    int n_out, hk_tensor **outs) {
+hk_tensor *hk_apply(const hk_op *op, const void *attr, size_t attr_size, int n,
+                    hk_tensor *const *in, int n_out, hk_tensor **outs) {
     hk_tensor *out[HK_OP_MAX_OUT] = {NULL};
     for (int k = 0; outs && k < n_out; k++) outs[k] = NULL;
     for (int i = 0; i < n; i++)
@@ -171,10 +175,13 @@ hk_tensor *hk_apply(const hk_op *op, const void *attr, size_t attr_size, int n, 
     void *copy = NULL;
     if (attr_size > 0) {
         copy = hk__arena_alloc(&ctx->memory, attr_size);
-        if (!copy) hk_fail(ctx, HK_ERR_MEMORY, op->name, "no memory for attributes");
-        else memcpy(copy, attr, attr_size);
+        if (!copy)
+            hk_fail(ctx, HK_ERR_MEMORY, op->name, "no memory for attributes");
+        else
+            memcpy(copy, attr, attr_size);
     }
-    hk_op_call c = {.ctx = ctx, .attr = copy, .n_in = n, .n_out = n_out, .in = in, .out = out, .op = op};
+    hk_op_call c = {
+        .ctx = ctx, .attr = copy, .n_in = n, .n_out = n_out, .in = in, .out = out, .op = op};
     if (ctx->status != HK_OK || run_forward(tape, op, &c) != HK_OK) return NULL;
     if (needed) {
         hk__node *node = append(ctx, tape, &c, op);
@@ -204,15 +211,18 @@ hk_status hk__need_real(hk_op_call *c, int first, int last) {
     for (int i = first; i <= last; i++) {
         if (c->in[i]->dtype == dtype && carries_gradients(c->in[i])) continue;
         return carries_gradients(c->in[i])
-                   ? hk_fail(c->ctx, HK_ERR_DTYPE, c->op->name, "element types differ: %s and %s; use hk_cast",
-                             hk_dtype_name(dtype), hk_dtype_name(c->in[i]->dtype))
-                   : hk_fail(c->ctx, HK_ERR_DTYPE, c->op->name, "f32 or f64 is needed, not %s; use hk_cast",
+                   ? hk_fail(c->ctx, HK_ERR_DTYPE, c->op->name,
+                             "element types differ: %s and %s; use hk_cast", hk_dtype_name(dtype),
+                             hk_dtype_name(c->in[i]->dtype))
+                   : hk_fail(c->ctx, HK_ERR_DTYPE, c->op->name,
+                             "f32 or f64 is needed, not %s; use hk_cast",
                              hk_dtype_name(c->in[i]->dtype));
     }
     return HK_OK;
 }
 
-hk_status hk__shapes_differ(hk_op_call *c, const char *rule, const hk_tensor *a, const hk_tensor *b) {
+hk_status hk__shapes_differ(hk_op_call *c, const char *rule, const hk_tensor *a,
+                            const hk_tensor *b) {
     char left[160], right[160];
     return hk_fail(c->ctx, HK_ERR_SHAPE, c->op->name, "%s: %s and %s", rule,
                    hk__tensor_text(a, left, sizeof left), hk__tensor_text(b, right, sizeof right));
@@ -230,7 +240,8 @@ hk_tensor *hk__grad_target(hk_op_call *c, int i, bool *accumulate) {
 }
 
 hk_status hk_op_add_grad(hk_op_call *c, int i, hk_tensor *g) {
-    if (!g || c->ctx->status != HK_OK) return c->ctx->status != HK_OK ? c->ctx->status : HK_ERR_ARGUMENT;
+    if (!g || c->ctx->status != HK_OK)
+        return c->ctx->status != HK_OK ? c->ctx->status : HK_ERR_ARGUMENT;
     hk_shape common;
     if (hk_op_needs(c, i) && (!hk__broadcast(c->gin[i]->shape, g->shape, &common) ||
                               !hk_shape_equal(common, g->shape) || g->dtype != c->gin[i]->dtype)) {
@@ -248,7 +259,8 @@ hk_status hk_op_add_grad(hk_op_call *c, int i, hk_tensor *g) {
 /* The node that made y, if a gradient can start there. */
 static hk__node *start_of(hk_context *ctx, hk_tensor *y, const char *where) {
     if (!ctx || !y || hk__check(ctx, y, where) != HK_OK) {
-        if (ctx && ctx->status == HK_OK) hk_fail(ctx, HK_ERR_ARGUMENT, where, "no tensor was given");
+        if (ctx && ctx->status == HK_OK)
+            hk_fail(ctx, HK_ERR_ARGUMENT, where, "no tensor was given");
         return NULL;
     }
     if (y->node && y->requires) return y->node;
@@ -308,7 +320,8 @@ static hk_status node_backward(hk_context *ctx, struct hk__tape *tape, const hk_
 hk_status hk_backward_from(hk_context *ctx, hk_tensor *y, hk_tensor *gy) {
     hk__node *last = start_of(ctx, y, "backward");
     if (!last) return hk_error(ctx);
-    if (!gy) return hk_fail(ctx, HK_ERR_ARGUMENT, "backward", "no gradient of the result was given");
+    if (!gy)
+        return hk_fail(ctx, HK_ERR_ARGUMENT, "backward", "no gradient of the result was given");
     HK_TRY(hk__check(ctx, gy, "backward"));
     if (!hk_shape_equal(y->shape, gy->shape) || y->dtype != gy->dtype) {
         char a[160], b[160];
@@ -348,9 +361,11 @@ hk_tensor *hk__tangent_target(hk_op_call *c, int k, bool *accumulate) {
 }
 
 hk_status hk_op_add_tangent(hk_op_call *c, int k, hk_tensor *t) {
-    if (!t || c->ctx->status != HK_OK) return c->ctx->status != HK_OK ? c->ctx->status : HK_ERR_ARGUMENT;
+    if (!t || c->ctx->status != HK_OK)
+        return c->ctx->status != HK_OK ? c->ctx->status : HK_ERR_ARGUMENT;
     hk_shape common;
-    if (!hk__broadcast(c->out[k]->shape, t->shape, &common) || !hk_shape_equal(common, c->out[k]->shape)) {
+    if (!hk__broadcast(c->out[k]->shape, t->shape, &common) ||
+        !hk_shape_equal(common, c->out[k]->shape)) {
         char a[160], b[160];
         return hk_fail(c->ctx, HK_ERR_SHAPE, c->op->name, "a direction %s for an output %s",
                        hk__tensor_text(t, a, sizeof a), hk__tensor_text(c->out[k], b, sizeof b));
@@ -372,7 +387,8 @@ static hk_status node_jvp(hk_context *ctx, const hk__node *node) {
                        "%s was computed before the last optimizer step; run the forward pass again",
                        node->op->name);
     if (!node->op->jvp)
-        return hk_fail(ctx, HK_ERR_GRADIENT, "jvp", "%s has no forward-mode derivative", node->op->name);
+        return hk_fail(ctx, HK_ERR_GRADIENT, "jvp", "%s has no forward-mode derivative",
+                       node->op->name);
     hk_op_call c = {.ctx = ctx,
                     .op = node->op,
                     .attr = node->attr,
@@ -392,7 +408,9 @@ hk_tensor *hk_jvp(hk_context *ctx, hk_tensor *y, int n, hk_tensor *const *x, hk_
     if (!last) return NULL;
     for (int i = 0; i < n; i++) {
         if (!x[i] || !v[i] || hk__check(ctx, v[i], "jvp") != HK_OK) return NULL;
-        if (hk_shape_equal(x[i]->shape, v[i]->shape) && x[i]->dtype == v[i]->dtype && x[i]->requires) continue;
+        if (hk_shape_equal(x[i]->shape, v[i]->shape) && x[i]->dtype == v[i]->dtype &&
+            x[i]->requires)
+            continue;
         char a[160], b[160];
         hk_fail(ctx, HK_ERR_SHAPE, "jvp", "direction %s for x %s, which must require a gradient",
                 hk__tensor_text(v[i], a, sizeof a), hk__tensor_text(x[i], b, sizeof b));

@@ -19,21 +19,22 @@ typedef struct hk__node {
     int n_in, n_out;
     hk_tensor **in, **out;
     hk_tensor **gin, **gout; /* room for backward and forward mode to collect in */
-    uint64_t version; /* of the parameters it was computed from */
+    uint64_t version;        /* of the parameters it was computed from */
     int64_t index;
 } hk__node;
 
 struct hk__tape {
     hk__node **nodes;
     int64_t count, capacity;
-    bool off;        /* the user switched recording off */
-    int inside;      /* > 0 while an op runs: its own operations are not recorded */
+    bool off;   /* the user switched recording off */
+    int inside; /* > 0 while an op runs: its own operations are not recorded */
     bool nan_guard;
 };
 
 /* hk_apply for ops of the library: one output. */
 #define HK_APPLY(op, attr, ...)                                                                    \
-    hk_apply(op, attr, sizeof *(attr), (int)(sizeof((hk_tensor *[]){__VA_ARGS__}) / sizeof(void *)), \
+    hk_apply(op, attr, sizeof *(attr),                                                             \
+             (int)(sizeof((hk_tensor *[]){__VA_ARGS__}) / sizeof(void *)),                         \
              (hk_tensor *[]){__VA_ARGS__}, 1, NULL)
 #define HK_APPLY_PLAIN(op, ...)                                                                    \
     hk_apply(op, NULL, 0, (int)(sizeof((hk_tensor *[]){__VA_ARGS__}) / sizeof(void *)),            \
@@ -48,7 +49,8 @@ hk_tensor *hk__tangent_target(hk_op_call *c, int k, bool *accumulate);
 /* Checks inside forward: dtype is f32 or f64, and the same for all inputs from first to last. */
 hk_status hk__need_real(hk_op_call *c, int first, int last);
 /* "[op] what: a (2, 3) and b (4)" as HK_ERR_SHAPE. */
-hk_status hk__shapes_differ(hk_op_call *c, const char *rule, const hk_tensor *a, const hk_tensor *b);
+hk_status hk__shapes_differ(hk_op_call *c, const char *rule, const hk_tensor *a,
+                            const hk_tensor *b);
 /* Zeroes a gradient whose memory was not yet written. */
 void hk__grad_settle(hk_tensor *grad);
 

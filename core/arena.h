@@ -15,8 +15,8 @@ typedef struct hk__chunk hk__chunk;
 
 typedef struct hk__arena {
     hk__chunk *first, *current;
-    size_t used;  /* bytes handed out since the last reset, padding included */
-    size_t most;  /* the largest `used` ever */
+    size_t used; /* bytes handed out since the last reset, padding included */
+    size_t most; /* the largest `used` ever */
     bool merges;
 } hk__arena;
 

@@ -32,11 +32,10 @@ const char *hk_status_meaning(hk_status status) {
 static const struct {
     size_t size;
     const char *name;
-} dtypes[] = {[HK_F32] = {4, "f32"}, [HK_F64] = {8, "f64"}, [HK_U8] = {1, "u8"}, [HK_I32] = {4, "i32"}};
+} dtypes[] = {
+    [HK_F32] = {4, "f32"}, [HK_F64] = {8, "f64"}, [HK_U8] = {1, "u8"}, [HK_I32] = {4, "i32"}};
 
-static bool known(hk_dtype dtype) {
-    return (unsigned)dtype < sizeof dtypes / sizeof *dtypes;
-}
+static bool known(hk_dtype dtype) { return (unsigned)dtype < sizeof dtypes / sizeof *dtypes; }
 
 size_t hk_dtype_size(hk_dtype dtype) { return known(dtype) ? dtypes[dtype].size : 0; }
 

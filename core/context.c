@@ -50,8 +50,8 @@ void *hk__scratch(hk_context *ctx, size_t bytes) {
 
 void hk__object_add(hk_context *ctx, hk__object *object, void (*destroy)(hk__object *)) {
     hk__object *anchor = &ctx->objects;
-    *object = (hk__object){
-        .next = anchor, .previous = anchor->previous, .ctx = ctx, .destroy = destroy};
+    *object =
+        (hk__object){.next = anchor, .previous = anchor->previous, .ctx = ctx, .destroy = destroy};
     anchor->previous->next = object;
     anchor->previous = object;
 }
@@ -110,7 +110,8 @@ static hk_status configure(hk_context *ctx) {
     }
     ctx->config.threads = threads;
     ctx->pool = hk__pool_create(threads);
-    if (!ctx->pool) return hk_fail(ctx, HK_ERR_MEMORY, "context", "cannot start %d threads", threads);
+    if (!ctx->pool)
+        return hk_fail(ctx, HK_ERR_MEMORY, "context", "cannot start %d threads", threads);
     return HK_OK;
 }
 

@@ -31,17 +31,17 @@ struct hk_context {
     bool use_blas;
     char blas_text[160];
 
-    hk_tensor *kept;      /* list of kept tensors */
-    hk__object objects;   /* ring of objects, itself the anchor */
+    hk_tensor *kept;    /* list of kept tensors */
+    hk__object objects; /* ring of objects, itself the anchor */
 
-    uint64_t step;        /* from 1; 0 marks kept tensors */
-    uint64_t train_step;  /* steps that ran a backward: the moment of random draws */
+    uint64_t step;       /* from 1; 0 marks kept tensors */
+    uint64_t train_step; /* steps that ran a backward: the moment of random draws */
     bool stepped_backward;
-    uint64_t version;     /* counts optimizer steps: a tape older than the last one is invalid */
+    uint64_t version; /* counts optimizer steps: a tape older than the last one is invalid */
 
-    hk__arena memory;                   /* of the step: data, nodes, attributes */
-    hk__arena headers[HK_HEADER_RING];  /* hk_tensor structs of the last steps */
-    hk__arena scratch;                  /* inside one call; marked and rewound there */
+    hk__arena memory;                  /* of the step: data, nodes, attributes */
+    hk__arena headers[HK_HEADER_RING]; /* hk_tensor structs of the last steps */
+    hk__arena scratch;                 /* inside one call; marked and rewound there */
 
     /* autograd's part, opaque to core */
     struct hk__tape *tape;

@@ -12,12 +12,12 @@ typedef struct hk_context hk_context;
 
 /* {0} means every default. */
 typedef struct hk_context_config {
-    hk_device device;  /* HK_CPU */
-    hk_dtype dtype;    /* type of parameters and batches: HK_F32, or HK_F64 for reference runs */
-    int threads;       /* 0: one for each core this process may use, at most 16 */
-    uint64_t seed;     /* of every random draw: same seed, same bits, on any number of threads */
-    const char *isa;   /* "base", "avx2" or "avx512"; NULL: $HILLOCK_ISA, else the best there is */
-    bool no_blas;      /* true: own kernels only. $HILLOCK_BLAS=off does the same */
+    hk_device device; /* HK_CPU */
+    hk_dtype dtype;   /* type of parameters and batches: HK_F32, or HK_F64 for reference runs */
+    int threads;      /* 0: one for each core this process may use, at most 16 */
+    uint64_t seed;    /* of every random draw: same seed, same bits, on any number of threads */
+    const char *isa;  /* "base", "avx2" or "avx512"; NULL: $HILLOCK_ISA, else the best there is */
+    bool no_blas;     /* true: own kernels only. $HILLOCK_BLAS=off does the same */
 } hk_context_config;
 
 /* Never fails silently: returns NULL only when memory is exhausted. If what was asked for cannot be
@@ -34,11 +34,11 @@ typedef struct hk_context_info {
     hk_dtype dtype;
     int threads;
     uint64_t seed;
-    const char *isa;        /* "avx512" */
-    const char *blas;       /* "OpenBLAS 0.3.21 SkylakeX", or why there is none */
+    const char *isa;  /* "avx512" */
+    const char *blas; /* "OpenBLAS 0.3.21 SkylakeX", or why there is none */
     bool has_blas;
-    uint64_t step;          /* number of the current step, from 1 */
-    size_t step_bytes;      /* most memory a step has needed so far */
+    uint64_t step;     /* number of the current step, from 1 */
+    size_t step_bytes; /* most memory a step has needed so far */
 } hk_context_info;
 HK_API hk_context_info hk_context_describe(const hk_context *ctx);
 
@@ -54,8 +54,8 @@ HK_API void hk_error_clear(hk_context *ctx);
 #if defined(__GNUC__) || defined(__clang__)
 __attribute__((format(printf, 4, 5)))
 #endif
-HK_API hk_status hk_fail(hk_context *ctx, hk_status status, const char *where, const char *format,
-                         ...);
+HK_API hk_status
+hk_fail(hk_context *ctx, hk_status status, const char *where, const char *format, ...);
 
 /* Ends the step: every step-owned tensor is gone, its memory is kept for the next one. Call it after
    each training step and after each batch of an evaluation, also after an error. Returns the sticky

@@ -5,8 +5,8 @@
 #include <string.h>
 
 enum {
-    HK_MAP_TILE = 512,            /* elements that pass through the first-level cache at once */
-    HK_MAP_BLOCK = 8192,          /* elements that a thread takes at once, where all is contiguous */
+    HK_MAP_TILE = 512,   /* elements that pass through the first-level cache at once */
+    HK_MAP_BLOCK = 8192, /* elements that a thread takes at once, where all is contiguous */
     HK_MAP_THREADED = 4 * HK_MAP_BLOCK /* below this one thread is faster than two */
 };
 
@@ -14,13 +14,14 @@ enum {
 typedef struct job {
     hk__map_fn *fn;
     const double *param;
-    int rank, n;                       /* n operands, the output included as number 0 */
+    int rank, n; /* n operands, the output included as number 0 */
     int64_t dim[HK_MAX_RANK];
     int64_t stride[HK_MAP_MAX][HK_MAX_RANK];
     char *data[HK_MAP_MAX];
-    size_t size[HK_MAP_MAX];           /* bytes of an element */
+    size_t size[HK_MAP_MAX]; /* bytes of an element */
     bool accumulate, f64;
-    int64_t rows, row, block, per_row; /* rows of `row` elements; blocks of one row, or of many rows */
+    int64_t rows, row, block,
+        per_row; /* rows of `row` elements; blocks of one row, or of many rows */
 } job;
 
 /* Joins axis i + 1 into axis i where every operand walks through both as through one. */
@@ -50,9 +51,12 @@ static void gather(void *tile, const char *from, int64_t stride, int64_t n, size
         else                                                                                       \
             for (int64_t i = 0; i < n; i++) to[i] = at[i * stride];                                \
     } while (0)
-    if (size == 4) HK_GATHER(uint32_t);
-    else if (size == 8) HK_GATHER(uint64_t);
-    else HK_GATHER(uint8_t);
+    if (size == 4)
+        HK_GATHER(uint32_t);
+    else if (size == 8)
+        HK_GATHER(uint64_t);
+    else
+        HK_GATHER(uint8_t);
 #undef HK_GATHER
 }
 
@@ -63,9 +67,12 @@ static void scatter(char *to, int64_t stride, const void *tile, int64_t n, size_
         type *at = (type *)(void *)to;                                                             \
         for (int64_t i = 0; i < n; i++) at[i * stride] = from[i];                                  \
     } while (0)
-    if (size == 4) HK_SCATTER(uint32_t);
-    else if (size == 8) HK_SCATTER(uint64_t);
-    else HK_SCATTER(uint8_t);
+    if (size == 4)
+        HK_SCATTER(uint32_t);
+    else if (size == 8)
+        HK_SCATTER(uint64_t);
+    else
+        HK_SCATTER(uint8_t);
 #undef HK_SCATTER
 }
 
@@ -106,8 +113,10 @@ static void run_row(const job *j, char *const *at, int64_t n) {
         }
         j->fn(m, p, j->param);
         char *out = at[0] + first * stride[0] * (int64_t)j->size[0];
-        if (j->accumulate) add_into(out, stride[0], tile[0], m, j->f64);
-        else if (p[0] == (void *)tile[0]) scatter(out, stride[0], tile[0], m, j->size[0]);
+        if (j->accumulate)
+            add_into(out, stride[0], tile[0], m, j->f64);
+        else if (p[0] == (void *)tile[0])
+            scatter(out, stride[0], tile[0], m, j->size[0]);
     }
 }
 
@@ -116,7 +125,9 @@ static void run_block(void *arg, int64_t b, int worker) {
     (void)worker;
     const job *j = arg;
     const int64_t first = j->per_row > 0 ? b / j->per_row : b * j->block;
-    const int64_t count = j->per_row > 0 ? 1 : j->rows - first < j->block ? j->rows - first : j->block;
+    const int64_t count = j->per_row > 0               ? 1
+                          : j->rows - first < j->block ? j->rows - first
+                                                       : j->block;
     const int64_t start = j->per_row > 0 ? b % j->per_row * HK_MAP_BLOCK : 0;
     const int64_t n =
         j->per_row > 0 && j->row - start > HK_MAP_BLOCK ? HK_MAP_BLOCK : j->row - start;
@@ -220,7 +231,8 @@ HK_TYPES(HK_TO_F64)
 HK_TYPES(HK_TO_U8)
 HK_TYPES(HK_TO_I32)
 
-#define HK_ROW(to) {HK_F32_to_##to, HK_F64_to_##to, HK_U8_to_##to, HK_I32_to_##to}
+#define HK_ROW(to)                                                                                 \
+    { HK_F32_to_##to, HK_F64_to_##to, HK_U8_to_##to, HK_I32_to_##to }
 static hk__map_fn *const converters[4][4] = {HK_ROW(HK_F32), HK_ROW(HK_F64), HK_ROW(HK_U8),
                                              HK_ROW(HK_I32)};
 

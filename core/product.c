@@ -21,7 +21,8 @@ static bool as_matrix(hk_context *ctx, hk_tensor *t, matrix *m) {
         *m = (matrix){t, false, row > 0 ? row : 1};
         return true;
     }
-    const int64_t col_step = cols == 1 ? rows : t->stride[r - 1], row_step = rows == 1 ? 1 : t->stride[r - 2];
+    const int64_t col_step = cols == 1 ? rows : t->stride[r - 1],
+                  row_step = rows == 1 ? 1 : t->stride[r - 2];
     if (row_step == 1 && col_step >= rows) {
         *m = (matrix){t, true, col_step > 0 ? col_step : 1};
         return true;

@@ -36,7 +36,8 @@ static uint64_t mix(uint64_t z) {
 
 hk_random hk_random_stream(uint64_t seed, const char *name, uint64_t moment) {
     uint64_t hash = 0xCBF29CE484222325u; /* FNV-1a */
-    for (const char *c = name ? name : ""; *c; c++) hash = (hash ^ (unsigned char)*c) * 0x100000001B3u;
+    for (const char *c = name ? name : ""; *c; c++)
+        hash = (hash ^ (unsigned char)*c) * 0x100000001B3u;
     return (hk_random){.key = mix(seed + 0x9E3779B97F4A7C15u) ^ mix(hash), .moment = moment};
 }
 
@@ -48,8 +49,10 @@ uint32_t hk_random_bits(hk_random stream, uint64_t index) {
 
 void hk__random_fill(hk_random stream, uint64_t first, int64_t n, uint32_t *bits) {
     int64_t i = 0;
-    for (; i < n && (first + (uint64_t)i) % 4 != 0; i++) bits[i] = hk_random_bits(stream, first + (uint64_t)i);
-    for (; i + 4 <= n; i += 4) philox(stream.key, (first + (uint64_t)i) / 4, stream.moment, bits + i);
+    for (; i < n && (first + (uint64_t)i) % 4 != 0; i++)
+        bits[i] = hk_random_bits(stream, first + (uint64_t)i);
+    for (; i + 4 <= n; i += 4)
+        philox(stream.key, (first + (uint64_t)i) / 4, stream.moment, bits + i);
     for (; i < n; i++) bits[i] = hk_random_bits(stream, first + (uint64_t)i);
 }
 

@@ -34,7 +34,7 @@ typedef struct job {
     int64_t chunk, chunks;                   /* inner elements in a part, if one row is longer */
     int64_t width;                           /* results of a part: 1, or those of a run */
     int64_t blocks;
-    double *partial;                         /* (outputs or runs) x parts x width */
+    double *partial; /* (outputs or runs) x parts x width */
 } job;
 
 static void push(axes_list *list, int64_t dim, int64_t x, int64_t out) {
@@ -62,7 +62,8 @@ static void split_axes(job *j, const hk_tensor *out, const hk_tensor *x, unsigne
         if (x->shape.dim[a] > 1 && (inner < 0 || x->stride[a] <= x->stride[inner])) inner = a;
     for (int a = 0; a < x->shape.rank; a++)
         if (x->shape.dim[a] > 1 && a != inner)
-            push(axes >> a & 1 ? &j->reduced : &j->kept, x->shape.dim[a], x->stride[a], out->stride[a]);
+            push(axes >> a & 1 ? &j->reduced : &j->kept, x->shape.dim[a], x->stride[a],
+                 out->stride[a]);
     j->inner = inner < 0 ? 1 : x->shape.dim[inner];
     j->inner_stride = inner < 0 ? 1 : x->stride[inner];
     j->inner_kept = inner >= 0 && !(axes >> inner & 1);
@@ -88,7 +89,8 @@ static double join(hk__reduction kind, double a, double b) {
 static void reduce_output(const job *j, int64_t o, int64_t p, double *result) {
     char tile[RUN * sizeof(double)];
     const int64_t first = p / j->chunks * j->part_rows;
-    const int64_t end = first + j->part_rows < j->reduced.count ? first + j->part_rows : j->reduced.count;
+    const int64_t end =
+        first + j->part_rows < j->reduced.count ? first + j->part_rows : j->reduced.count;
     const int64_t start = p % j->chunks * j->chunk;
     const int64_t stop = start + j->chunk < j->inner ? start + j->chunk : j->inner;
     const int64_t base = offset(&j->kept, o, false);
@@ -99,7 +101,8 @@ static void reduce_output(const job *j, int64_t o, int64_t p, double *result) {
         for (int64_t i = start; i < stop; i += step) {
             const int64_t n = stop - i < step ? stop - i : step;
             const void *row = row_at(j, at + i * j->inner_stride, n, tile);
-            total = join(j->kind, total, j->kind == HK__SUM ? j->k->sum(n, row) : j->k->max(n, row));
+            total =
+                join(j->kind, total, j->kind == HK__SUM ? j->k->sum(n, row) : j->k->max(n, row));
         }
     }
     *result = total;
@@ -112,7 +115,8 @@ static void reduce_run(const job *j, int64_t run, int64_t p, double *result) {
     const int64_t n = j->inner - start < RUN ? j->inner - start : RUN;
     const int64_t base = offset(&j->kept, run / j->runs, false) + start * j->inner_stride;
     const int64_t first = p * j->part_rows;
-    const int64_t end = first + j->part_rows < j->reduced.count ? first + j->part_rows : j->reduced.count;
+    const int64_t end =
+        first + j->part_rows < j->reduced.count ? first + j->part_rows : j->reduced.count;
     for (int64_t i = 0; i < n; i++) result[i] = j->kind == HK__SUM ? 0 : -INFINITY;
     /* One reduced axis of rows: a single call walks all of them. */
     const bool plain = j->reduced.rank <= 1 && j->inner_stride == 1;
@@ -120,8 +124,10 @@ static void reduce_run(const job *j, int64_t run, int64_t p, double *result) {
     for (int64_t r = first; r < end; r += step) {
         const void *row = row_at(j, base + offset(&j->reduced, r, false), n, tile);
         const int64_t stride = plain && j->reduced.rank == 1 ? j->reduced.x[0] : 0;
-        if (j->kind == HK__SUM) j->k->add_rows(n, step, row, stride, result);
-        else j->k->max_rows(n, step, row, stride, result);
+        if (j->kind == HK__SUM)
+            j->k->add_rows(n, step, row, stride, result);
+        else
+            j->k->max_rows(n, step, row, stride, result);
     }
 }
 
@@ -130,7 +136,8 @@ static void reduce_block(void *arg, int64_t block, int worker) {
     const job *j = arg;
     if (j->inner_kept)
         reduce_run(j, block / j->parts, block % j->parts, j->partial + block * j->width);
-    else reduce_output(j, block / j->parts, block % j->parts, j->partial + block);
+    else
+        reduce_output(j, block / j->parts, block % j->parts, j->partial + block);
 }
 
 /* All blocks on the caller, as one task: too little work for two threads. */
@@ -183,8 +190,10 @@ static bool reduce_values(hk_context *ctx, job *j, hk_tensor *out, double scale,
     j->partial = hk__scratch(ctx, (size_t)(blocks * j->width) * sizeof(double));
     if (!j->partial) return false;
     const int64_t work = j->kept.count * j->reduced.count * j->inner;
-    if (work <= 2 * PART) hk__run(ctx, 1, reduce_all, j);
-    else hk__run(ctx, blocks, reduce_block, j);
+    if (work <= 2 * PART)
+        hk__run(ctx, 1, reduce_all, j);
+    else
+        hk__run(ctx, blocks, reduce_block, j);
     combine(j, out, scale, accumulate);
     hk__arena_rewind(&ctx->scratch, mark);
     return true;
@@ -199,7 +208,8 @@ typedef struct argmax_job {
 } argmax_job;
 
 static double value_at(const hk_tensor *x, int64_t at) {
-    return x->dtype == HK_F64 ? ((const double *)x->data)[at] : (double)((const float *)x->data)[at];
+    return x->dtype == HK_F64 ? ((const double *)x->data)[at]
+                              : (double)((const float *)x->data)[at];
 }
 
 static void argmax_block(void *arg, int64_t block, int worker) {
@@ -222,8 +232,10 @@ static void argmax_block(void *arg, int64_t block, int worker) {
 static void argmax(hk_context *ctx, hk_tensor *out, hk_tensor *x, unsigned axes) {
     argmax_job j = {.x = x, .out = out, .kept = {.count = 1}, .n = 1};
     for (int a = 0; a < x->shape.rank; a++) {
-        if (axes >> a & 1) j.n = x->shape.dim[a], j.stride = x->stride[a];
-        else push(&j.kept, x->shape.dim[a], x->stride[a], out->stride[a]);
+        if (axes >> a & 1)
+            j.n = x->shape.dim[a], j.stride = x->stride[a];
+        else
+            push(&j.kept, x->shape.dim[a], x->stride[a], out->stride[a]);
     }
     j.block = ceil_div(PART, j.n);
     hk__run(ctx, ceil_div(j.kept.count, j.block), argmax_block, &j);

@@ -16,9 +16,12 @@ int64_t hk_shape_count(hk_shape shape) {
     bool empty = false;
     for (int i = 0; i < shape.rank; i++) {
         if (shape.dim[i] < 0) return -1;
-        if (shape.dim[i] == 0) empty = true;
-        else if (count > INT64_MAX / 16 / shape.dim[i]) return -1; /* 16: bytes fit as well */
-        else count *= shape.dim[i];
+        if (shape.dim[i] == 0)
+            empty = true;
+        else if (count > INT64_MAX / 16 / shape.dim[i])
+            return -1; /* 16: bytes fit as well */
+        else
+            count *= shape.dim[i];
     }
     return empty ? 0 : count;
 }
@@ -40,9 +43,10 @@ const char *hk_shape_text(hk_shape shape, char *buffer, size_t size) {
     }
     for (int i = 0; i <= shape.rank && used < size; i++) {
         const char *before = i == 0 ? "(" : i < shape.rank ? ", " : "";
-        const int n = i < shape.rank
-                          ? snprintf(buffer + used, size - used, "%s%lld", before, (long long)shape.dim[i])
-                          : snprintf(buffer + used, size - used, "%s)", shape.rank == 0 ? "(" : "");
+        const int n =
+            i < shape.rank
+                ? snprintf(buffer + used, size - used, "%s%lld", before, (long long)shape.dim[i])
+                : snprintf(buffer + used, size - used, "%s)", shape.rank == 0 ? "(" : "");
         used += n > 0 ? (size_t)n : 0;
     }
     return buffer;
@@ -87,7 +91,8 @@ void hk__broadcast_strides(const hk_tensor *t, hk_shape shape, int64_t *stride) 
 int hk__axis(hk_context *ctx, const char *where, int axis, int rank) {
     const int from_front = axis < 0 ? axis + rank : axis;
     if (from_front >= 0 && from_front < rank) return from_front;
-    hk_fail(ctx, HK_ERR_ARGUMENT, where, "axis %d does not exist in a tensor of rank %d", axis, rank);
+    hk_fail(ctx, HK_ERR_ARGUMENT, where, "axis %d does not exist in a tensor of rank %d", axis,
+            rank);
     return -1;
 }
 
@@ -106,11 +111,12 @@ hk_status hk__check(hk_context *ctx, const hk_tensor *t, const char *where) {
         return hk_fail(ctx, HK_ERR_DEVICE, where,
                        "a tensor of another context; copy it with hk_tensor_copy");
     if (t->step == 0 || t->step == ctx->step) return HK_OK;
-    return hk_fail(ctx, HK_ERR_STALE, where,
-                   "%s belongs to step %llu, which ended %llu step(s) ago; copy what must outlive a "
-                   "step with hk_tensor_keep",
-                   t->name ? t->name : "a tensor", (unsigned long long)t->step,
-                   (unsigned long long)(ctx->step - t->step));
+    return hk_fail(
+        ctx, HK_ERR_STALE, where,
+        "%s belongs to step %llu, which ended %llu step(s) ago; copy what must outlive a "
+        "step with hk_tensor_keep",
+        t->name ? t->name : "a tensor", (unsigned long long)t->step,
+        (unsigned long long)(ctx->step - t->step));
 }
 
 static bool legal(hk_context *ctx, const char *where, hk_dtype dtype, hk_shape shape) {
@@ -120,7 +126,8 @@ static bool legal(hk_context *ctx, const char *where, hk_dtype dtype, hk_shape s
         return false;
     }
     if (shape.rank < 0 || shape.rank > HK_MAX_RANK) {
-        hk_fail(ctx, HK_ERR_SHAPE, where, "rank %d; ranks are from 0 to %d", shape.rank, HK_MAX_RANK);
+        hk_fail(ctx, HK_ERR_SHAPE, where, "rank %d; ranks are from 0 to %d", shape.rank,
+                HK_MAX_RANK);
         return false;
     }
     if (hk_shape_count(shape) < 0) {
@@ -132,7 +139,8 @@ static bool legal(hk_context *ctx, const char *where, hk_dtype dtype, hk_shape s
     return true;
 }
 
-static hk_tensor *out_of_memory(hk_context *ctx, const char *where, hk_dtype dtype, hk_shape shape) {
+static hk_tensor *out_of_memory(hk_context *ctx, const char *where, hk_dtype dtype,
+                                hk_shape shape) {
     char text[160];
     hk_fail(ctx, HK_ERR_MEMORY, where, "no memory for a tensor %s of %s",
             hk_shape_text(shape, text, sizeof text), hk_dtype_name(dtype));
@@ -218,9 +226,12 @@ hk_tensor *hk_tensor_keep(hk_tensor *t) {
 
 void hk_tensor_destroy(hk_tensor *t) {
     if (!t || t->step != 0) return;
-    if (!t->previous && t->ctx->kept != t) return; /* a parameter or a gradient: its owner frees it */
-    if (t->previous) t->previous->next = t->next;
-    else t->ctx->kept = t->next;
+    if (!t->previous && t->ctx->kept != t)
+        return; /* a parameter or a gradient: its owner frees it */
+    if (t->previous)
+        t->previous->next = t->next;
+    else
+        t->ctx->kept = t->next;
     if (t->next) t->next->previous = t->previous;
     hk__kept_free(t->grad);
     hk__kept_free(t);
@@ -336,14 +347,17 @@ hk_status hk_tensor_copy(hk_tensor *dst, hk_tensor *src) {
     if (!dst || !src) return HK_ERR_ARGUMENT;
     HK_TRY(hk__check(dst->ctx, dst, "tensor_copy"));
     if (hk__check(src->ctx, src, "tensor_copy") != HK_OK)
-        return hk_fail(dst->ctx, src->ctx->status, "tensor_copy", "the source: %s", src->ctx->message);
+        return hk_fail(dst->ctx, src->ctx->status, "tensor_copy", "the source: %s",
+                       src->ctx->message);
     char a[160], b[160];
     if (dst->step != 0)
         return hk_fail(dst->ctx, HK_ERR_ARGUMENT, "tensor_copy", "the target is no kept tensor");
     if (!hk_shape_equal(dst->shape, src->shape))
         return hk_fail(dst->ctx, HK_ERR_SHAPE, "tensor_copy", "shapes differ: %s from %s",
                        hk__tensor_text(dst, a, sizeof a), hk__tensor_text(src, b, sizeof b));
-    if (dst->dtype == src->dtype) hk__copy(dst->ctx, dst, src, false);
-    else hk__convert(dst->ctx, dst, src);
+    if (dst->dtype == src->dtype)
+        hk__copy(dst->ctx, dst, src, false);
+    else
+        hk__convert(dst->ctx, dst, src);
     return dst->ctx->status;
 }

@@ -17,14 +17,14 @@ struct hk_tensor {
     const char *name;
 
     /* autograd's part */
-    bool requires;     /* gradients flow to it */
-    bool clean;        /* it is a gradient that is zero, but its memory was not yet written */
+    bool requires; /* gradients flow to it */
+    bool clean;    /* it is a gradient that is zero, but its memory was not yet written */
     hk_tensor *grad;
     hk_tensor *tangent;
-    void *node;        /* what made it, opaque to core */
+    void *node; /* what made it, opaque to core */
 
     /* kept tensors only */
-    void *storage;     /* freed with the tensor; NULL: data belongs to someone else */
+    void *storage; /* freed with the tensor; NULL: data belongs to someone else */
     char *own_name;
     hk_tensor *next, *previous;
 };

@@ -43,16 +43,14 @@ static bool read_hidden(mlp_settings *mlp) {
             times = read_count(&text, LAYERS_MOST - mlp->layers);
         }
         if (width == 0 || times == 0 || mlp->layers + times > LAYERS_MOST) return false;
-        for (; times > 0; times--)
-            mlp->width[mlp->layers++] = width;
+        for (; times > 0; times--) mlp->width[mlp->layers++] = width;
     } while (*text++ == '-');
     return text[-1] == 0;
 }
 
 static int count_names(const char *list) {
     int n = 1;
-    for (; *list; list++)
-        n += *list == '/';
+    for (; *list; list++) n += *list == '/';
     return n;
 }
 
@@ -73,8 +71,7 @@ static int check(const options *opts, mlp_settings *mlp) {
 
 /* Name i of "relu/tanh", or the only one, into name. */
 static void activation_name(const char *list, int i, char name[NAME_MOST]) {
-    for (; i > 0 && strchr(list, '/'); i--)
-        list = strchr(list, '/') + 1;
+    for (; i > 0 && strchr(list, '/'); i--) list = strchr(list, '/') + 1;
     snprintf(name, NAME_MOST, "%.*s", (int)strcspn(list, "/"), list);
 }
 

@@ -62,7 +62,8 @@ HK_API hk_parameters hk_module_parameters(hk_module *m);
 /* The same, of activations' own parameters alone (kind = HK_OF_ACTIVATIONS), or of all others. */
 enum { HK_OF_WEIGHTS = 1, HK_OF_ACTIVATIONS = 2 };
 HK_API hk_parameters hk_module_parameters_of(hk_module *m, int kind);
-HK_API hk_tensor *hk_module_find(hk_module *m, const char *name); /* NULL and an error if there is none */
+HK_API hk_tensor *hk_module_find(hk_module *m,
+                                 const char *name); /* NULL and an error if there is none */
 
 /* A table: layer, output shape, parameters, bytes, with totals; at most 80 columns. Writes at most size
    bytes with the final 0 and returns the length that the whole text has. Builds m for `input`. */

@@ -12,8 +12,7 @@ static void sgd(const hk_optimizer_update *u) {
     hk_real *restrict w = u->w;
     const hk_real *restrict g = u->g;
     const hk_real lr = (hk_real)u->lr, decay = (hk_real)u->weight_decay;
-    for (int64_t i = 0; i < u->n; i++)
-        w[i] -= lr * (g[i] + decay * w[i]);
+    for (int64_t i = 0; i < u->n; i++) w[i] -= lr * (g[i] + decay * w[i]);
 }
 
 static void momentum(const hk_optimizer_update *u, const hk__sgd_step *s) {

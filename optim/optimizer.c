@@ -96,8 +96,7 @@ static hk_status check_all(hk_context *ctx, const hk_optimizer_class *cls, hk_pa
     HK_TRY(hk__optim_check(ctx, cls->name, "weight decay", weight_decay, INFINITY));
     if (params.count < 1 || !params.items)
         return hk_fail(ctx, HK_ERR_ARGUMENT, cls->name, "there are no parameters to optimize");
-    for (int i = 0; i < params.count; i++)
-        HK_TRY(check_parameter(ctx, cls->name, params, i));
+    for (int i = 0; i < params.count; i++) HK_TRY(check_parameter(ctx, cls->name, params, i));
     return HK_OK;
 }
 
@@ -189,8 +188,7 @@ hk_status hk_optimizer_group(hk_optimizer *opt, hk_parameters params, double lr_
     HK_TRY(hk__optim_check(ctx, opt->cls.name, "a group's factor", lr_factor, INFINITY));
     HK_TRY(hk__optim_check(ctx, opt->cls.name, "a group's weight decay", weight_decay, INFINITY));
     int taken = 0;
-    for (int i = 0; i < opt->n_slots; i++)
-        taken += contains(params, opt->slots[i].param);
+    for (int i = 0; i < opt->n_slots; i++) taken += contains(params, opt->slots[i].param);
     if (taken == 0)
         return hk_fail(ctx, HK_ERR_ARGUMENT, opt->cls.name,
                        "none of the group's %d parameters is this optimizer's", params.count);
@@ -208,13 +206,9 @@ hk_status hk_optimizer_group(hk_optimizer *opt, hk_parameters params, double lr_
     return HK_OK;
 }
 
-const char *hk_optimizer_name(const hk_optimizer *opt) {
-    return opt ? opt->cls.name : "";
-}
+const char *hk_optimizer_name(const hk_optimizer *opt) { return opt ? opt->cls.name : ""; }
 
-int64_t hk_optimizer_steps(const hk_optimizer *opt) {
-    return opt ? opt->steps : 0;
-}
+int64_t hk_optimizer_steps(const hk_optimizer *opt) { return opt ? opt->steps : 0; }
 
 double hk_optimizer_lr(const hk_optimizer *opt) {
     if (!opt) return 0;

@@ -22,14 +22,12 @@ typedef struct update_job {
 
 void hk_optimizer_zero_grad(hk_optimizer *opt) {
     if (!opt || hk_error(opt->object.ctx) != HK_OK) return;
-    for (int i = 0; i < opt->n_slots; i++)
-        opt->slots[i].grad->clean = true;
+    for (int i = 0; i < opt->n_slots; i++) opt->slots[i].grad->clean = true;
 }
 
 /* Gradients that are zero in name alone become so in memory. */
 static void settle_gradients(const hk_optimizer *opt) {
-    for (int i = 0; i < opt->n_slots; i++)
-        hk__grad_settle(opt->slots[i].grad);
+    for (int i = 0; i < opt->n_slots; i++) hk__grad_settle(opt->slots[i].grad);
 }
 
 /* --- norm ------------------------------------------------------------------------------------- */

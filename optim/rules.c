@@ -39,9 +39,7 @@ typedef struct sgd_hyper {
     hk__sgd_step step;
 } sgd_hyper;
 
-hk_sgd_config hk_sgd_defaults(void) {
-    return (hk_sgd_config){.lr = 0.01};
-}
+hk_sgd_config hk_sgd_defaults(void) { return (hk_sgd_config){.lr = 0.01}; }
 
 static void sgd_prepare(void *hyper, int64_t t) {
     sgd_hyper *h = hyper;
@@ -198,13 +196,9 @@ static const char *const row_names[] = {
 
 enum { ROWS = sizeof row_names / sizeof *row_names };
 
-int hk_optimizer_count(void) {
-    return ROWS;
-}
+int hk_optimizer_count(void) { return ROWS; }
 
-const char *hk_optimizer_row(int i) {
-    return i >= 0 && i < ROWS ? row_names[i] : NULL;
-}
+const char *hk_optimizer_row(int i) { return i >= 0 && i < ROWS ? row_names[i] : NULL; }
 
 hk_optimizer *hk_optimizer_by_name(hk_context *ctx, const char *name, hk_parameters params,
                                    double lr, double weight_decay) {

@@ -34,16 +34,13 @@ static double one_cycle(const hk_schedule *s, double lr, int64_t t) {
 
 static double main_rate(const hk_schedule *s, double lr, int64_t t) {
     switch (s->kind) {
-    case HK_CONSTANT:
-        return lr;
-    case HK_STEP:
-        return lr * pow(s->gamma, floor((double)t / (double)s->step_size));
+    case HK_CONSTANT: return lr;
+    case HK_STEP: return lr * pow(s->gamma, floor((double)t / (double)s->step_size));
     case HK_COSINE: {
         const int64_t total = s->total - s->warmup;
         return t < total ? along_cosine(lr, s->min_lr, (double)t / (double)total) : s->min_lr;
     }
-    case HK_ONE_CYCLE:
-        return one_cycle(s, lr, t);
+    case HK_ONE_CYCLE: return one_cycle(s, lr, t);
     }
     return lr;
 }
@@ -101,8 +98,7 @@ hk_status hk_schedule_parse(hk_context *ctx, const char *name, int64_t total,
     const bool warms = name && strncmp(name, prefix, sizeof prefix - 1) == 0;
     const char *rest = warms ? name + sizeof prefix - 1 : name;
     int kind = 0;
-    while (kind < KINDS && !(rest && strcmp(rest, kind_names[kind]) == 0))
-        kind++;
+    while (kind < KINDS && !(rest && strcmp(rest, kind_names[kind]) == 0)) kind++;
     if (kind == KINDS || (warms && kind == HK_ONE_CYCLE)) return fail_name(ctx, name);
     hk_schedule s = {
         .kind = (hk_schedule_kind)kind, .total = total, .gamma = 0.1, .pct_start = 0.3};

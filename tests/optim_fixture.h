@@ -44,15 +44,12 @@ static inline void set(hk_dtype dtype, void *data, int64_t i, double value) {
         ((float *)data)[i] = (float)value;
 }
 
-static inline int64_t count_of(const hk_tensor *t) {
-    return hk_shape_count(t->shape);
-}
+static inline int64_t count_of(const hk_tensor *t) { return hk_shape_count(t->shape); }
 
 /* Places tensors in one buffer the way modules do: each on a 64-byte line, gaps zero. */
 static inline void place_flat(net *t, int n, const int64_t *sizes) {
     const int64_t size = (int64_t)hk_dtype_size(t->dtype);
-    for (int i = 0; i < n; i++)
-        t->bytes += (sizes[i] * size + HK_ALIGN - 1) / HK_ALIGN * HK_ALIGN;
+    for (int i = 0; i < n; i++) t->bytes += (sizes[i] * size + HK_ALIGN - 1) / HK_ALIGN * HK_ALIGN;
     t->w = hk__alloc((size_t)t->bytes, true);
     t->g = hk__alloc((size_t)t->bytes, true);
     assert_non_null(t->w);
@@ -124,14 +121,12 @@ static inline void new_gradients(net *t, uint64_t step) {
 /* Everything the parameters hold, one after the other, as doubles; the caller frees it. */
 static inline double *snapshot(const net *t, int64_t *count) {
     int64_t total = 0;
-    for (int i = 0; i < t->params.count; i++)
-        total += count_of(t->p[i]);
+    for (int i = 0; i < t->params.count; i++) total += count_of(t->p[i]);
     double *all = malloc((size_t)total * sizeof *all);
     assert_non_null(all);
     int64_t at = 0;
     for (int i = 0; i < t->params.count; i++)
-        for (int64_t k = 0; k < count_of(t->p[i]); k++)
-            all[at++] = get(t->dtype, t->p[i]->data, k);
+        for (int64_t k = 0; k < count_of(t->p[i]); k++) all[at++] = get(t->dtype, t->p[i]->data, k);
     if (count) *count = total;
     return all;
 }
@@ -142,8 +137,7 @@ static inline void check_gaps(const net *t, const char *base) {
     for (int i = 0; i < t->params.count; i++) {
         const char *start = base + ((char *)t->p[i]->data - t->w);
         const int64_t used = count_of(t->p[i]) * size;
-        for (int64_t b = used; b % HK_ALIGN != 0; b++)
-            assert_int_equal(start[b], 0);
+        for (int64_t b = used; b % HK_ALIGN != 0; b++) assert_int_equal(start[b], 0);
     }
 }
 
@@ -179,8 +173,7 @@ static inline void expect_error(hk_context *ctx, hk_status status, const char *p
 static inline void fill_gradient(const net *t, int i, float value) {
     hk_tensor *grad = hk_grad(t->p[i]);
     assert_non_null(grad);
-    for (int64_t k = 0; k < count_of(grad); k++)
-        ((float *)grad->data)[k] = value;
+    for (int64_t k = 0; k < count_of(grad); k++) ((float *)grad->data)[k] = value;
 }
 
 #endif

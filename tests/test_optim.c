@@ -121,8 +121,7 @@ static cell *cells_of(const net *t, int64_t *count) {
     double *w = snapshot(t, count);
     cell *cells = calloc((size_t)*count, sizeof *cells);
     assert_non_null(cells);
-    for (int64_t i = 0; i < *count; i++)
-        cells[i].w = w[i];
+    for (int64_t i = 0; i < *count; i++) cells[i].w = w[i];
     free(w);
     return cells;
 }
@@ -176,8 +175,7 @@ static double worst_error(const net *t, const cell *cells) {
 static void apply(const setting *s, const net *t, hk_optimizer *opt) {
     hk_tensor *odd[MAX_PARAMS];
     int n = 0;
-    for (int i = 1; i < t->params.count; i += 2)
-        odd[n++] = t->p[i];
+    for (int i = 1; i < t->params.count; i += 2) odd[n++] = t->p[i];
     if (s->groups)
         assert_int_equal(hk_optimizer_group(opt, (hk_parameters){n, odd}, s->factor, s->decay),
                          HK_OK);

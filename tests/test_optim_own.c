@@ -80,8 +80,7 @@ static void whole_update(const hk_optimizer_update *u) {
     log->n[log->calls] = u->n;
     log->t[log->calls] = u->t;
     log->norm[log->calls++] = sqrt(gg);
-    for (int64_t i = 0; i < u->n; i++)
-        w[i] -= (float)(u->lr * sqrt(ww / gg)) * g[i];
+    for (int64_t i = 0; i < u->n; i++) w[i] -= (float)(u->lr * sqrt(ww / gg)) * g[i];
 }
 
 static void own_rule_on_whole_parameters(void **state) {
@@ -93,8 +92,7 @@ static void own_rule_on_whole_parameters(void **state) {
     const hk_optimizer_class cls = {
         .name = "scaled", .hyper_size = sizeof hyper, .update = whole_update};
     hk_optimizer *opt = hk_optimizer_create(f.ctx, &cls, f.t.params, 0.1, 0, &hyper);
-    for (int i = 0; i < SMALL_SIZES; i++)
-        fill_gradient(&f.t, i, 3);
+    for (int i = 0; i < SMALL_SIZES; i++) fill_gradient(&f.t, i, 3);
     assert_int_equal(hk_optimizer_step(opt), HK_OK);
     assert_int_equal(hk_optimizer_clip_value(opt, 1), HK_OK);
     assert_int_equal(hk_optimizer_step(opt), HK_OK);

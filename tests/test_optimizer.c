@@ -3,13 +3,9 @@
 #include "optim_fixture.h"
 
 /* cmocka's own takes NaN for equal to anything. */
-static void expect_near(double got, double expected) {
-    assert_true(fabs(got - expected) <= 1e-6);
-}
+static void expect_near(double got, double expected) { assert_true(fabs(got - expected) <= 1e-6); }
 
-static float weight(const net *t, int i, int64_t k) {
-    return ((float *)t->p[i]->data)[k];
-}
+static float weight(const net *t, int i, int64_t k) { return ((float *)t->p[i]->data)[k]; }
 
 /* --- zeroing and steps ------------------------------------------------------------------------ */
 
@@ -23,16 +19,14 @@ static void zeroed_gradients_count_as_zero(void **state) {
         c.weight_decay = 0.25;
         hk_optimizer *opt = hk_sgd(f.ctx, f.t.params, c);
         assert_non_null(opt);
-        for (int i = 0; i < SMALL_SIZES; i++)
-            fill_gradient(&f.t, i, NAN);
+        for (int i = 0; i < SMALL_SIZES; i++) fill_gradient(&f.t, i, NAN);
         hk_optimizer_zero_grad(opt);
         for (int i = 0; i < SMALL_SIZES; i++) {
             assert_true(f.t.p[i]->grad->clean);
             assert_true(isnan(((float *)f.t.p[i]->grad->data)[0])); /* marked, not written */
         }
         assert_true(hk_optimizer_grad_norm(opt) == 0);
-        for (int i = 0; i < SMALL_SIZES; i++)
-            fill_gradient(&f.t, i, NAN);
+        for (int i = 0; i < SMALL_SIZES; i++) fill_gradient(&f.t, i, NAN);
         hk_optimizer_zero_grad(opt);
         fill_gradient(&f.t, 1, 2.0F); /* as a backward does that reaches this one alone */
         const float before[] = {weight(&f.t, 0, 1), weight(&f.t, 1, 16), weight(&f.t, 2, 39)};
@@ -102,8 +96,7 @@ static void groups_cut_segments_and_keep_state(void **state) {
     hk_sgd_config c = {.lr = 1, .momentum = 0.5};
     hk_optimizer *opt = hk_sgd(f.ctx, f.t.params, c);
     assert_int_equal(opt->n_segments, 1);
-    for (int i = 0; i < SMALL_SIZES; i++)
-        fill_gradient(&f.t, i, 1);
+    for (int i = 0; i < SMALL_SIZES; i++) fill_gradient(&f.t, i, 1);
     assert_int_equal(hk_optimizer_step(opt), HK_OK); /* every buffer is 1 now */
     hk_tensor *middle[] = {f.t.p[1]};
     const hk_parameters one = {1, middle};
@@ -156,8 +149,7 @@ static void norms(void **state) {
         fixture f;
         start(&f, flat);
         hk_optimizer *opt = hk_sgd(f.ctx, f.t.params, (hk_sgd_config){.lr = 1});
-        for (int i = 0; i < SMALL_SIZES; i++)
-            fill_gradient(&f.t, i, (float)(i + 1));
+        for (int i = 0; i < SMALL_SIZES; i++) fill_gradient(&f.t, i, (float)(i + 1));
         const double norm = sqrt(3 * 1 + 17 * 4 + 40 * 9);
         assert_true(fabs(hk_optimizer_grad_norm(opt) - norm) < 1e-12 * norm);
         const float before = weight(&f.t, 2, 7);

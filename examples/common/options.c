@@ -31,8 +31,7 @@ static int distance(const char *a, const char *b) {
     const int n = (int)strlen(b);
     int row[32];
     if (strlen(a) > 31 || n > 31) return 99;
-    for (int j = 0; j <= n; j++)
-        row[j] = j;
+    for (int j = 0; j <= n; j++) row[j] = j;
     for (int i = 1; a[i - 1]; i++) {
         int diagonal = row[0];
         row[0] = i;
@@ -56,9 +55,7 @@ static void consider(const char *text, const char *name, const char **best, int 
 }
 
 /* A guess counts if no more than a third of the letters differ. */
-static int tolerance(const char *text) {
-    return (int)strlen(text) / 3 + 1;
-}
+static int tolerance(const char *text) { return (int)strlen(text) / 3 + 1; }
 
 static int unknown_option(const options *opts, const char *given) {
     const char *best = NULL;
@@ -67,8 +64,7 @@ static int unknown_option(const options *opts, const char *given) {
     if (length < sizeof name) memcpy(name, given + strspn(given, "-"), length);
     int least = tolerance(name) + 1;
     consider(name, "help", &best, &least);
-    for (int i = 0; i < opts->count; i++)
-        consider(name, opts->rows[i].name, &best, &least);
+    for (int i = 0; i < opts->count; i++) consider(name, opts->rows[i].name, &best, &least);
     if (best && *name)
         fprintf(stderr, "%s: unknown option %s (did you mean --%s? --help all lists them)\n",
                 opts->program, given, best);
@@ -152,15 +148,10 @@ static bool is_choice(const option_row *row, const char *text) {
 /* text is NULL for a flag. */
 static int store(const options *opts, const option_row *row, const char *text) {
     switch (row->kind) {
-    case OPTION_FLAG:
-        *(bool *)row->value = true;
-        return OPTIONS_GO;
-    case OPTION_INT:
-        return read_int(row, text) ? OPTIONS_GO : bad_number(opts, row, text);
-    case OPTION_NUMBER:
-        return read_number(row, text) ? OPTIONS_GO : bad_number(opts, row, text);
-    case OPTION_TEXT:
-        break;
+    case OPTION_FLAG: *(bool *)row->value = true; return OPTIONS_GO;
+    case OPTION_INT: return read_int(row, text) ? OPTIONS_GO : bad_number(opts, row, text);
+    case OPTION_NUMBER: return read_number(row, text) ? OPTIONS_GO : bad_number(opts, row, text);
+    case OPTION_TEXT: break;
     }
     if (!*text) return options_bad_value(opts, row->name, text, "given");
     if (!is_choice(row, text)) return bad_choice(opts, row, text);

@@ -77,18 +77,10 @@ void options_log(const options *opts, json *line, const char *key) {
         for (char *c = name; *c; c++)
             if (*c == '-') *c = '_';
         switch (row->kind) {
-        case OPTION_FLAG:
-            json_bool(line, name, *(const bool *)row->value);
-            break;
-        case OPTION_INT:
-            json_int(line, name, *(const int64_t *)row->value);
-            break;
-        case OPTION_NUMBER:
-            json_number(line, name, *(const double *)row->value);
-            break;
-        case OPTION_TEXT:
-            json_text(line, name, *(const char *const *)row->value);
-            break;
+        case OPTION_FLAG: json_bool(line, name, *(const bool *)row->value); break;
+        case OPTION_INT: json_int(line, name, *(const int64_t *)row->value); break;
+        case OPTION_NUMBER: json_number(line, name, *(const double *)row->value); break;
+        case OPTION_TEXT: json_text(line, name, *(const char *const *)row->value); break;
         }
     }
     json_end(line);

@@ -59,8 +59,7 @@ static void draw(const progress *bar, int64_t images, const char *facts) {
     if (width > BAR_MOST) width = BAR_MOST;
     if (width < 4) width = 0;
     const int done = bar->images > 0 ? (int)(width * images / bar->images) : 0;
-    for (int i = 0; i < width; i++)
-        fill[i] = i < done ? '#' : '.';
+    for (int i = 0; i < width; i++) fill[i] = i < done ? '#' : '.';
     fill[width] = 0;
     const int percent = (int)(100 * images / (bar->images > 0 ? bar->images : 1));
     snprintf(line, sizeof line, "%s %s%s%s%3d %%  %s", head, width ? "[" : "", fill,

@@ -65,8 +65,7 @@ void report_epoch(const training *run) {
 
 static int64_t row_sum(const training *run, int row) {
     int64_t sum = 0;
-    for (int k = 0; k < run->classes; k++)
-        sum += run->counts[row * run->classes + k];
+    for (int k = 0; k < run->classes; k++) sum += run->counts[row * run->classes + k];
     return sum;
 }
 
@@ -91,8 +90,7 @@ static void print_matrix(const training *run, int width) {
     const int classes = run->classes;
     char text[16];
     printf("test images by class (rows) and answer (columns), and how many are right\n\n%6s", "");
-    for (int k = 0; k < classes; k++)
-        printf(" %*d", width, k);
+    for (int k = 0; k < classes; k++) printf(" %*d", width, k);
     printf("\n");
     for (int row = 0; row < classes; row++) {
         printf("%4d |", row);

@@ -49,8 +49,7 @@ static void write_header(training *run, json *line) {
     const hk_parameters p = hk_module_parameters(run->net);
     char hash[HASH_TEXT];
     int64_t numbers = 0;
-    for (int i = 0; i < p.count; i++)
-        numbers += hk_tensor_count(p.items[i]);
+    for (int i = 0; i < p.count; i++) numbers += hk_tensor_count(p.items[i]);
     json_open(line, run->log);
     json_text(line, "program", run->opts->program);
     json_text(line, "version", hk_version());

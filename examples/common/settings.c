@@ -8,9 +8,7 @@ static const char *optimizer_choice(int i) {
     return i < hk_optimizer_count() ? hk_optimizer_row(i) : NULL;
 }
 
-static const char *init_choice(int i) {
-    return i < hk_init_count() ? hk_init_name(i) : NULL;
-}
+static const char *init_choice(int i) { return i < hk_init_count() ? hk_init_name(i) : NULL; }
 
 static const char *device_choice(int i) {
     static const char *const names[] = {"cpu", "cuda"};

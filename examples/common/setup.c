@@ -176,8 +176,7 @@ static void make_optimizer(training *run) {
 
 bool setup_training(training *run, hk_module *net) {
     hk_shape input = {.rank = run->item.rank + 1, .dim = {-1}};
-    for (int i = 0; i < run->item.rank; i++)
-        input.dim[i + 1] = run->item.dim[i];
+    for (int i = 0; i < run->item.rank; i++) input.dim[i + 1] = run->item.dim[i];
     run->net = net;
     if (hk_module_build(net, input, run->set->init)) return !train_failed(run, EXIT_BAD_INPUT);
     run->counts = calloc((size_t)run->classes * (size_t)run->classes, sizeof *run->counts);

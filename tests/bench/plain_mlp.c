@@ -53,19 +53,15 @@ static uint64_t draw(void) {
     rng ^= rng << 13, rng ^= rng >> 7, rng ^= rng << 17;
     return rng;
 }
-static float uniform(void) {
-    return (float)(draw() >> 40) * 0x1p-24f;
-}
+static float uniform(void) { return (float)(draw() >> 40) * 0x1p-24f; }
 
 static void forward(const layer *net, int layers, const float *x, int n) {
     for (int k = 0; k < layers; x = net[k++].y) {
         const layer *l = &net[k];
-        for (int i = 0; i < n; i++)
-            memcpy(l->y + i * l->out, l->b, sizeof(float) * (size_t)l->out);
+        for (int i = 0; i < n; i++) memcpy(l->y + i * l->out, l->b, sizeof(float) * (size_t)l->out);
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, n, l->out, l->in, 1, x, l->in, l->w,
                     l->in, 1, l->y, l->out);
-        for (int i = 0; k < layers - 1 && i < n * l->out; i++)
-            l->y[i] = l->y[i] > 0 ? l->y[i] : 0;
+        for (int i = 0; k < layers - 1 && i < n * l->out; i++) l->y[i] = l->y[i] > 0 ? l->y[i] : 0;
     }
 }
 
@@ -75,12 +71,9 @@ static double loss_gradient(const layer *l, const uint8_t *label, int n) {
     for (int i = 0; i < n; i++) {
         const float *y = l->y + i * CLASSES;
         float *dy = l->dy + i * CLASSES, top = y[0], sum = 0;
-        for (int j = 1; j < CLASSES; j++)
-            top = y[j] > top ? y[j] : top;
-        for (int j = 0; j < CLASSES; j++)
-            sum += dy[j] = expf(y[j] - top);
-        for (int j = 0; j < CLASSES; j++)
-            dy[j] /= sum * (float)n;
+        for (int j = 1; j < CLASSES; j++) top = y[j] > top ? y[j] : top;
+        for (int j = 0; j < CLASSES; j++) sum += dy[j] = expf(y[j] - top);
+        for (int j = 0; j < CLASSES; j++) dy[j] /= sum * (float)n;
         dy[label[i]] -= 1 / (float)n;
         loss += logf(sum) + top - y[label[i]];
     }
@@ -94,19 +87,16 @@ static void backward(const layer *net, int layers, const float *x, int n) {
                     below ? below->y : x, l->in, 0, l->dw, l->in);
         memset(l->db, 0, sizeof(float) * (size_t)l->out);
         for (int i = 0; i < n; i++)
-            for (int j = 0; j < l->out; j++)
-                l->db[j] += l->dy[i * l->out + j];
+            for (int j = 0; j < l->out; j++) l->db[j] += l->dy[i * l->out + j];
         if (!below) return;
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, n, l->in, l->out, 1, l->dy, l->out,
                     l->w, l->in, 0, below->dy, l->in);
-        for (int i = 0; i < n * l->in; i++)
-            below->dy[i] = below->y[i] > 0 ? below->dy[i] : 0;
+        for (int i = 0; i < n * l->in; i++) below->dy[i] = below->y[i] > 0 ? below->dy[i] : 0;
     }
 }
 
 static void sgd(float *restrict p, const float *restrict g, size_t count, float lr) {
-    for (size_t i = 0; i < count; i++)
-        p[i] -= lr * g[i];
+    for (size_t i = 0; i < count; i++) p[i] -= lr * g[i];
 }
 
 static void adam(float *restrict p, const float *restrict g, float *restrict m, float *restrict v,
@@ -129,8 +119,7 @@ static void to_float(float *x, const uint8_t *images, const int *order, int n) {
 static double test_accuracy(const layer *net, int layers, const uint8_t *images,
                             const uint8_t *labels, float *x, int batch) {
     int order[TEST], right = 0;
-    for (int i = 0; i < TEST; i++)
-        order[i] = i;
+    for (int i = 0; i < TEST; i++) order[i] = i;
     for (int at = 0; at < TEST; at += batch) {
         const int n = at + batch > TEST ? TEST - at : batch;
         to_float(x, images, order + at, n);
@@ -138,8 +127,7 @@ static double test_accuracy(const layer *net, int layers, const uint8_t *images,
         for (int i = 0, best; i < n; right += best == labels[at + i++]) {
             const float *y = net[layers - 1].y + i * CLASSES;
             best = 0;
-            for (int j = 1; j < CLASSES; j++)
-                best = y[j] > y[best] ? j : best;
+            for (int j = 1; j < CLASSES; j++) best = y[j] > y[best] ? j : best;
         }
     }
     return 100.0 * right / TEST;
@@ -163,8 +151,7 @@ int main(int argc, char **argv) {
         width[++layers] = (int)strtol(at, &at, 10);
     width[++layers] = CLASSES;
     size_t count = 0;
-    for (int k = 0; k < layers; k++)
-        count += (size_t)(width[k] + 1) * (size_t)width[k + 1];
+    for (int k = 0; k < layers; k++) count += (size_t)(width[k] + 1) * (size_t)width[k + 1];
     float *p = need(calloc(4 * count, sizeof *p), "memory");
     float *g = p + count, *m = g + count, *v = m + count;
     float *x = need(malloc(sizeof *x * (size_t)(batch * PIXELS)), "memory");
@@ -175,8 +162,7 @@ int main(int argc, char **argv) {
         net[k] = (layer){
             in, out, p + at, p + at + in * out, g + at, g + at + in * out, y, y + batch * out};
         const float span = sqrtf(6.0f / (float)in);
-        for (int i = 0; i < in * out; i++)
-            net[k].w[i] = (2 * uniform() - 1) * span;
+        for (int i = 0; i < in * out; i++) net[k].w[i] = (2 * uniform() - 1) * span;
         at += (in + 1) * out;
     }
 #ifdef __SSE__
@@ -187,8 +173,7 @@ int main(int argc, char **argv) {
 
     int *order = need(malloc(sizeof *order * TRAIN), "memory");
     uint8_t *label = need(malloc((size_t)batch), "memory");
-    for (int i = 0; i < TRAIN; i++)
-        order[i] = i;
+    for (int i = 0; i < TRAIN; i++) order[i] = i;
     int64_t step = 0;
     for (int epoch = 1; epoch <= epochs; epoch++) {
         const double start = now();
@@ -199,8 +184,7 @@ int main(int argc, char **argv) {
         }
         for (int at = 0; at < TRAIN; at += batch) {
             const int n = at + batch > TRAIN ? TRAIN - at : batch;
-            for (int i = 0; i < n; i++)
-                label[i] = labels[order[at + i]];
+            for (int i = 0; i < n; i++) label[i] = labels[order[at + i]];
             to_float(x, images, order + at, n);
             forward(net, layers, x, n);
             loss += loss_gradient(&net[layers - 1], label, n);

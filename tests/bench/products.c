@@ -38,8 +38,7 @@ static float *matrix(int rows, int cols) {
     const size_t count = (size_t)rows * (size_t)cols;
     float *p = aligned_alloc(64, (count * sizeof *p + 63) / 64 * 64);
     if (!p) stop("out of memory");
-    for (size_t i = 0; i < count; i++)
-        p[i] = (float)((i * 2654435761u) % 1000) * 1e-3f - 0.5f;
+    for (size_t i = 0; i < count; i++) p[i] = (float)((i * 2654435761u) % 1000) * 1e-3f - 0.5f;
     return p;
 }
 
@@ -90,8 +89,7 @@ static void by_matmul(const product *p, int calls) {
     check(dnnl_matmul_primitive_desc_create(&desc, engine, da, db, NULL, dc, NULL));
     check(dnnl_primitive_create(&matmul, desc));
     const dnnl_exec_arg_t args[] = {{DNNL_ARG_SRC, a}, {DNNL_ARG_WEIGHTS, b}, {DNNL_ARG_DST, c}};
-    for (int i = 0; i < calls; i++)
-        check(dnnl_primitive_execute(matmul, stream, 3, args));
+    for (int i = 0; i < calls; i++) check(dnnl_primitive_execute(matmul, stream, 3, args));
     check(dnnl_stream_wait(stream));
     dnnl_primitive_destroy(matmul);
     dnnl_primitive_desc_destroy(desc);
