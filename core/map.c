@@ -20,9 +20,11 @@ typedef struct job {
     char *data[HK_MAP_MAX];
     size_t size[HK_MAP_MAX]; /* bytes of an element */
     bool accumulate, f64;
-    int64_t rows, row, block,
-        per_row; /* rows of `row` elements; blocks of one row, or of many rows */
+    int64_t rows, row;                      /* rows of `row` elements */
+    int64_t block_rows, block_cols, across; /* blocks are rectangles, `across` of them in a row */
 } job;
+
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* Joins axis i + 1 into axis i where every operand walks through both as through one. */
 static void collapse(job *j) {
@@ -120,18 +122,13 @@ static void run_row(const job *j, char *const *at, int64_t n) {
     }
 }
 
-/* Block b covers a stretch of one row if rows are long, else `block` whole rows. */
 static void run_block(void *arg, int64_t b, int worker) {
     (void)worker;
     const job *j = arg;
-    const int64_t first = j->per_row > 0 ? b / j->per_row : b * j->block;
-    const int64_t count = j->per_row > 0               ? 1
-                          : j->rows - first < j->block ? j->rows - first
-                                                       : j->block;
-    const int64_t start = j->per_row > 0 ? b % j->per_row * HK_MAP_BLOCK : 0;
-    const int64_t n =
-        j->per_row > 0 && j->row - start > HK_MAP_BLOCK ? HK_MAP_BLOCK : j->row - start;
-    for (int64_t r = first; r < first + count; r++) {
+    const int64_t first = b / j->across * j->block_rows, start = b % j->across * j->block_cols;
+    const int64_t end = least(j->rows, first + j->block_rows);
+    const int64_t n = least(j->row - start, j->block_cols);
+    for (int64_t r = first; r < end; r++) {
         char *at[HK_MAP_MAX];
         for (int k = 0; k < j->n; k++) at[k] = j->data[k];
         int64_t rest = r;
@@ -167,17 +164,14 @@ void hk__map(hk_context *ctx, hk__map_fn *fn, const double *param, hk_tensor *ou
     collapse(&j);
     j.row = j.rank > 0 ? j.dim[j.rank - 1] : 1;
     j.rows = count / j.row;
-    int64_t blocks;
-    if (count < HK_MAP_THREADED) { /* one block on the caller */
-        j.block = j.rows;
-        blocks = 1;
-    } else if (j.row >= HK_MAP_BLOCK) {
-        j.per_row = (j.row + HK_MAP_BLOCK - 1) / HK_MAP_BLOCK;
-        blocks = j.rows * j.per_row;
-    } else {
-        j.block = HK_MAP_BLOCK / j.row;
-        blocks = (j.rows + j.block - 1) / j.block;
+    j.block_rows = j.rows;
+    j.block_cols = j.row;
+    if (count >= HK_MAP_THREADED) { /* otherwise one block, on the caller */
+        j.block_cols = least(j.row, HK_MAP_BLOCK);
+        j.block_rows = HK_MAP_BLOCK / j.block_cols;
     }
+    j.across = (j.row + j.block_cols - 1) / j.block_cols;
+    const int64_t blocks = (j.rows + j.block_rows - 1) / j.block_rows * j.across;
     hk__run(ctx, blocks, run_block, &j);
 }
 
