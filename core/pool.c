@@ -33,6 +33,7 @@ enum {
 typedef struct worker {
     /* The last region whose share of this worker has an owner: the worker, or the caller for it. */
     _Alignas(LINE) atomic_uint_fast64_t taken;
+    atomic_uint_fast64_t ran; /* how many shares the worker itself ran */
     hk__pool *pool;
     pthread_t thread;
     int index;
@@ -150,7 +151,7 @@ static void finish_share(hk__pool *pool) {
 }
 
 static void *worker_main(void *arg) {
-    const worker *me = arg;
+    worker *me = arg;
     hk__pool *pool = me->pool;
     self.pool = pool;
     self.index = me->index;
@@ -162,6 +163,7 @@ static void *worker_main(void *arg) {
         void *task_arg = atomic_load_explicit(&pool->arg, memory_order_relaxed);
         const int64_t blocks = atomic_load_explicit(&pool->blocks, memory_order_relaxed);
         if (!take_share(pool, me->index, region)) continue;
+        atomic_fetch_add_explicit(&me->ran, 1, memory_order_relaxed);
         run_share(pool, me->index, me->index, blocks, task, task_arg);
         finish_share(pool);
     }
@@ -191,6 +193,7 @@ static void run_region(hk__pool *pool, int64_t blocks, hk__task *task, void *arg
 static bool start_worker(hk__pool *pool, int index) {
     worker *me = &pool->workers[index];
     atomic_init(&me->taken, 0);
+    atomic_init(&me->ran, 0);
     me->pool = pool;
     me->index = index;
     sigset_t all, before;
@@ -239,6 +242,13 @@ int hk__pool_threads(const hk__pool *pool) { return pool->threads; }
 
 uint64_t hk__pool_parallel_regions(const hk__pool *pool) {
     return atomic_load_explicit(&pool->region, memory_order_relaxed);
+}
+
+uint64_t hk__pool_worker_shares(const hk__pool *pool) {
+    uint64_t shares = 0;
+    for (int w = 1; w <= pool->started; w++)
+        shares += atomic_load_explicit(&pool->workers[w].ran, memory_order_relaxed);
+    return shares;
 }
 
 void hk__parallel(hk__pool *pool, int64_t blocks, hk__task *task, void *arg) {

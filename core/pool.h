@@ -28,6 +28,8 @@ void hk__parallel(hk__pool *pool, int64_t blocks, hk__task *task, void *arg);
 
 /* How many regions were dealt to more than one thread so far; for tests and logs. */
 uint64_t hk__pool_parallel_regions(const hk__pool *pool);
+/* How many shares of them were really run by a thread other than the caller. */
+uint64_t hk__pool_worker_shares(const hk__pool *pool);
 
 HK_END_DECLS
 #endif

@@ -6,8 +6,8 @@
 
 typedef struct outcome {
     uint64_t weights, losses,
-        items;        /* fingerprints: of the end, of every step, of who was in a batch */
-    uint64_t regions; /* that really ran on several threads */
+        items;       /* fingerprints: of the end, of every step, of who was in a batch */
+    uint64_t shares; /* of work that another thread than the caller really ran */
 } outcome;
 
 static uint64_t stir(uint64_t hash, const void *data, size_t size) {
@@ -43,7 +43,7 @@ static outcome train(const recipe *r, int evaluate_every) {
     assert_ok(ctx);
     outcome o = {.losses = 1, .items = 1};
     hk_batch batch;
-    const uint64_t before = hk__pool_parallel_regions(ctx->pool);
+    const uint64_t before = hk__pool_worker_shares(ctx->pool);
     for (int step = 0; step < r->steps;) {
         if (!hk_loader_next(loader, &batch)) continue; /* the next epoch */
         o.items = stir(o.items, batch.items, (size_t)batch.size * sizeof *batch.items);
@@ -55,7 +55,7 @@ static outcome train(const recipe *r, int evaluate_every) {
         else if (evaluate_every == 0)
             step++;
     }
-    o.regions = hk__pool_parallel_regions(ctx->pool) - before;
+    o.shares = hk__pool_worker_shares(ctx->pool) - before;
     o.weights = fingerprint(params);
     hk_context_destroy(ctx);
     return o;
@@ -134,12 +134,12 @@ static void assert_same(size_t net, const char *what, outcome a, outcome b) {
    do all before the others wake), or that there was nothing to share. */
 static outcome train_shared(size_t net, const recipe *r, bool shared) {
     outcome o = train(r, 0);
-    for (int attempt = 1; shared && o.regions == 0 && attempt < 20; attempt++) {
+    for (int attempt = 1; shared && o.shares == 0 && attempt < 20; attempt++) {
         const outcome again = train(r, 0);
         assert_same(net, "again on threads", o, again);
         o = again;
     }
-    assert_true(shared == (o.regions > 0));
+    assert_true(shared == (o.shares > 0));
     return o;
 }
 
@@ -150,7 +150,7 @@ static void twice_and_on_threads(void **state) {
         r.threads = 1;
         const outcome one = train(&r, 0);
         assert_same(i, "again", one, train(&r, 0));
-        assert_int_equal(one.regions, 0);
+        assert_int_equal(one.shares, 0);
         for (r.threads = 2; r.threads <= 3; r.threads++) {
             const outcome more = train_shared(i, &r, nets[i].shared);
             assert_same(i, r.threads == 2 ? "two threads" : "three threads", one, more);
