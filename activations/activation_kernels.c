@@ -25,7 +25,7 @@
 #undef HK_PARAM_SLOPES
 
 /* Parameters of element i: the same numbers everywhere, or the i-th of each operand from `first` on. */
-#define HK_NUMBERS(n, first)                                                                       \
+#define HK_NUMBERS(n)                                                                              \
     hk_real q[HK_ACTIVATION_MAX_PARAMS] = {0};                                                     \
     for (int k = 0; k < (n); k++) q[k] = (hk_real)param[k]
 #define HK_OPERANDS(n, first)                                                                      \
@@ -38,14 +38,14 @@
 #define HK_ACTIVATION(name, n_params, keeps, ...)                                                  \
     static void name##_plain_value(int64_t n, void *const *p, const double *param) {               \
         (void)param;                                                                               \
-        HK_NUMBERS(n_params, 0);                                                                   \
+        HK_NUMBERS(n_params);                                                                      \
         hk_real *restrict y = p[0];                                                                \
         const hk_real *x = p[1];                                                                   \
         for (int64_t i = 0; i < n; i++) y[i] = name##_f(x[i], q);                                  \
     }                                                                                              \
     static void name##_plain_slope(int64_t n, void *const *p, const double *param) {               \
         (void)param;                                                                               \
-        HK_NUMBERS(n_params, 0);                                                                   \
+        HK_NUMBERS(n_params);                                                                      \
         hk_real *restrict out = p[0];                                                              \
         const hk_real *g = p[1];                                                                   \
         for (int64_t i = 0; i < n; i++) {                                                          \

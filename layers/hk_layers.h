@@ -41,11 +41,14 @@ HK_API hk_module *hk_sequential_n(hk_context *ctx, int n, hk_module *const *memb
 
 /* --- using a module ----------------------------------------------------------------------------------- */
 
-/* input: the shape of a batch; sizes that are not known yet are -1, as the batch itself. Must be called
-   before parameters exist, or not at all. `init` names an initialiser (below); NULL is "auto". */
+/* m: the root of its tree. input: the shape of a batch; sizes that are not known yet are -1, as the batch
+   itself. `init` names an initialiser (below); NULL is "auto". HK_ERR_STATE if m is built already or is a
+   part of another module, HK_ERR_SHAPE if a layer does not fit, HK_ERR_NAME for an unknown initialiser. A
+   build that failed is final: make the modules anew. */
 HK_API HK_WARN_UNUSED hk_status hk_module_build(hk_module *m, hk_shape input, const char *init);
 
-/* y = m(x), step-owned. */
+/* y = m(x), step-owned; NULL on error. A module may stand in several places: its parameters are shared and
+   their gradients added up; a shared dropout draws one mask for all its places in a step. */
 HK_API hk_tensor *hk_forward(hk_module *m, hk_tensor *x);
 
 /* Training mode (the start) or evaluation mode, for the whole tree; returns what it was. */
@@ -57,7 +60,8 @@ typedef struct hk_parameters {
     int count;
     hk_tensor *const *items;
 } hk_parameters;
-/* Every parameter of the tree, once, in order, named by path: "0.weight", "0.bias", "1.alpha". Owned by m. */
+/* Every parameter of m and what is below it, once, in order, named by path from the root: "0.weight",
+   "0.bias", "1.alpha". Owned by m. {0, NULL} and a sticky error if the tree cannot be built. */
 HK_API hk_parameters hk_module_parameters(hk_module *m);
 /* The same, of activations' own parameters alone (kind = HK_OF_ACTIVATIONS), or of all others. */
 enum { HK_OF_WEIGHTS = 1, HK_OF_ACTIVATIONS = 2 };

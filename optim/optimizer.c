@@ -7,7 +7,7 @@
 
 /* --- layout ----------------------------------------------------------------------------------- */
 
-static int64_t lines_of(const hk__slot *slot) {
+static int64_t lines_of(const hk__optim_slot *slot) {
     const int64_t bytes = slot->n * (int64_t)hk_dtype_size(slot->param->dtype);
     return (bytes + HK_ALIGN - 1) / HK_ALIGN;
 }
@@ -15,7 +15,7 @@ static int64_t lines_of(const hk__slot *slot) {
 /* Whether memory may be updated from a's start through b's end. Tensors without storage of their
    own lie in a module's buffer, where each starts on a line and the rest of its last line is zero;
    of any other neighbours nothing is known about what lies between them. */
-static bool adjoin(const hk__slot *a, const hk__slot *b) {
+static bool adjoin(const hk__optim_slot *a, const hk__optim_slot *b) {
     if (a->param->storage || b->param->storage || a->grad->storage || b->grad->storage)
         return false;
     const int64_t bytes = lines_of(a) * HK_ALIGN;
@@ -27,7 +27,7 @@ static bool adjoin(const hk__slot *a, const hk__slot *b) {
 static void cut_segments(hk_optimizer *opt) {
     opt->n_segments = 0;
     for (int i = 0; i < opt->n_slots; i++) {
-        const hk__slot *slot = &opt->slots[i];
+        const hk__optim_slot *slot = &opt->slots[i];
         if (i > 0 && adjoin(slot - 1, slot)) {
             hk__segment *last = &opt->segments[opt->n_segments - 1];
             const int64_t per_line = HK_ALIGN / (int64_t)hk_dtype_size(last->dtype);
@@ -117,7 +117,7 @@ static void fill_slots(hk_optimizer *opt, hk_parameters params) {
     opt->n_slots = params.count;
     for (int i = 0; i < params.count; i++) {
         hk_tensor *p = params.items[i];
-        opt->slots[i] = (hk__slot){
+        opt->slots[i] = (hk__optim_slot){
             .param = p, .grad = p->grad, .line = opt->lines, .n = hk_shape_count(p->shape)};
         opt->lines += lines_of(&opt->slots[i]);
     }

@@ -14,12 +14,12 @@
 
 HK_BEGIN_DECLS
 
-typedef struct hk__slot {
+typedef struct hk__optim_slot {
     hk_tensor *param, *grad;
     int64_t line; /* its place in the state */
     int64_t n;    /* elements */
     int group;
-} hk__slot;
+} hk__optim_slot;
 
 typedef struct hk__segment {
     hk_dtype dtype;
@@ -41,7 +41,7 @@ struct hk_optimizer {
     void (*prepare)(void *hyper, int64_t t);
 
     int n_slots, n_segments, n_groups;
-    hk__slot *slots;
+    hk__optim_slot *slots;
     hk__segment *segments; /* room for n_slots */
     hk__group *groups;
     char *state; /* n_state buffers of `lines` lines */

@@ -136,7 +136,7 @@ static void update_whole(void *arg, int64_t block, int worker) {
     (void)block, (void)worker;
     const update_job *job = arg;
     for (int i = 0; i < job->opt->n_slots; i++) {
-        const hk__slot *slot = &job->opt->slots[i];
+        const hk__optim_slot *slot = &job->opt->slots[i];
         const hk_dtype dtype = slot->param->dtype;
         const char *g = slot->grad->data;
         if (slot->n == 0) continue;

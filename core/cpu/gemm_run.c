@@ -120,7 +120,7 @@ typedef struct tiles_run {
 } tiles_run;
 
 /* Whether a share is a stretch of rows (it then reads all of Q) or of panels (all of P). What another
-   core wrote last comes slowly, at about 4 GB/s here. In a training step each core has updated its half
+   core wrote last comes several times slower than one's own. In a training step each core has updated its half
    of the weights, a stretch of their rows, and will do so again: so count what would cross. By panels,
    C crosses too, since the next pass over it takes a stretch of rows; by rows it does if it is turned. */
 static bool deals_by_rows(const hk__gemm_cut *cut, int64_t shares) {
