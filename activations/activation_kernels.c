@@ -4,7 +4,54 @@
    The blocks of activations.def become inline functions, and these are put into the few loops below. */
 #include "activation_kernels.h"
 
+#include <float.h>
+
 #include "real_math.h"
+
+#ifdef HK_STAMP_f64
+_Thread_local long hk__exponentials;
+#define REAL_MOST DBL_MAX
+#else
+#define REAL_MOST FLT_MAX
+#endif
+
+/* --- what several blocks share ---------------------------------------------------------------------------- */
+
+/* d(uσ(u))/du = σ(u)(1 + uσ(-u)) of swish and its like; *product = σ(u)σ(-u). Where u is limited, the product
+   has vanished. */
+static inline hk_real gate_slope(hk_real u, hk_real *product) {
+    hk_real opposite;
+    const hk_real s = real_sigmoid_both(u, &opposite);
+    *product = s * opposite;
+    return HK_FMA(real_within(u, 120), *product, s);
+}
+
+/* P(c)/(1 + |B(c)|) of pau, with c = x within ±2^24; *b = B(c). p: a0..a5, b1..b4. */
+static inline hk_real pade(hk_real x, const hk_real *p, hk_real *b, hk_real *c) {
+    const hk_real v = real_within(x, HK_REAL(0x1p24));
+    hk_real above = HK_FMA(p[5], v, p[4]), below = HK_FMA(p[9], v, p[8]);
+    above = HK_FMA(above, v, p[3]);
+    above = HK_FMA(above, v, p[2]);
+    above = HK_FMA(above, v, p[1]);
+    above = HK_FMA(above, v, p[0]);
+    below = HK_FMA(below, v, p[7]);
+    below = HK_FMA(below, v, p[6]);
+    *b = below * v;
+    *c = v;
+    return above / (1 + real_abs(*b));
+}
+
+/* Σ x[i] in lanes that the compiler may vectorise without changing the order. */
+static double lane_sum(int64_t n, const hk_real *x) {
+    hk_real lane[HK_MAP_STEP] = {0};
+    for (int64_t i = 0; i < n; i += HK_MAP_STEP)
+        for (int k = 0; k < HK_MAP_STEP; k++) lane[k] += x[i + k];
+    double total = 0;
+    for (int k = 0; k < HK_MAP_STEP; k++) total += (double)lane[k];
+    return total;
+}
+
+/* --- the functions of each block ---------------------------------------------------------------------------- */
 
 #define HK_ACTIVATION_FUNCTIONS
 #define HK_VALUE(name) static inline hk_real name##_f(hk_real x, const hk_real *p)
@@ -24,6 +71,18 @@
 #undef HK_SLOPE
 #undef HK_PARAM_SLOPES
 
+/* --- the loops ------------------------------------------------------------------------------------------------ */
+
+/* n is a multiple of HK_MAP_STEP (map.h). Said so that the compiler sees it: no code for a rest. */
+#define HK_WHOLE(n) ((n) & -(int64_t)HK_MAP_STEP)
+/* Operands are the output itself or do not overlap it, so no iteration depends on another. */
+#if defined(__clang__)
+#define HK_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#elif defined(__GNUC__)
+#define HK_INDEPENDENT _Pragma("GCC ivdep")
+#else
+#define HK_INDEPENDENT
+#endif
 /* Parameters of element i: the same numbers everywhere, or the i-th of each operand from `first` on. */
 #define HK_NUMBERS(n)                                                                              \
     hk_real q[HK_ACTIVATION_MAX_PARAMS] = {0};                                                     \
@@ -41,28 +100,30 @@
         HK_NUMBERS(n_params);                                                                      \
         hk_real *restrict y = p[0];                                                                \
         const hk_real *x = p[1];                                                                   \
-        for (int64_t i = 0; i < n; i++) y[i] = name##_f(x[i], q);                                  \
+        HK_INDEPENDENT                                                                             \
+        for (int64_t i = 0; i < HK_WHOLE(n); i++) y[i] = name##_f(x[i], q);                        \
     }                                                                                              \
     static void name##_plain_slope(int64_t n, void *const *p, const double *param) {               \
         (void)param;                                                                               \
         HK_NUMBERS(n_params);                                                                      \
         hk_real *restrict out = p[0];                                                              \
         const hk_real *g = p[1];                                                                   \
-        for (int64_t i = 0; i < n; i++) {                                                          \
+        HK_INDEPENDENT                                                                             \
+        for (int64_t i = 0; i < HK_WHOLE(n); i++) {                                                \
             HK_KEPT(keeps);                                                                        \
             out[i] = g[i] * name##_d(x, y, q);                                                     \
         }                                                                                          \
     }                                                                                              \
     HK__JOIN(HK_LEARNED, n_params)(name, n_params, keeps)
 
-/* Kernels with parameters as operands, and one for each parameter's own slope. */
-#define HK_LEARNED_0(name, n_params, keeps)
+/* Of activations with parameters. */
 #define HK_LEARNED(name, n_params, keeps)                                                          \
     static void name##_value(int64_t n, void *const *p, const double *param) {                     \
         (void)param;                                                                               \
         hk_real *restrict y = p[0];                                                                \
         const hk_real *x = p[1];                                                                   \
-        for (int64_t i = 0; i < n; i++) {                                                          \
+        HK_INDEPENDENT                                                                             \
+        for (int64_t i = 0; i < HK_WHOLE(n); i++) {                                                \
             HK_OPERANDS(n_params, 2);                                                              \
             y[i] = name##_f(x[i], q);                                                              \
         }                                                                                          \
@@ -71,38 +132,65 @@
         (void)param;                                                                               \
         hk_real *restrict out = p[0];                                                              \
         const hk_real *g = p[1];                                                                   \
-        for (int64_t i = 0; i < n; i++) {                                                          \
+        HK_INDEPENDENT                                                                             \
+        for (int64_t i = 0; i < HK_WHOLE(n); i++) {                                                \
             HK_KEPT(keeps);                                                                        \
             HK_OPERANDS(n_params, 4);                                                              \
             out[i] = g[i] * name##_d(x, y, q);                                                     \
         }                                                                                          \
-    }
-#define HK_PARAM_KERNEL(name, n_params, keeps, which)                                              \
-    static void name##_param_slope_##which(int64_t n, void *const *p, const double *param) {       \
-        (void)param;                                                                               \
+    }                                                                                              \
+    static void name##_param_slope(int64_t n, void *const *p, const double *param) {               \
+        const int which = (int)param[0];                                                           \
+        const hk_real *g = p[1];                                                                   \
+        for (int64_t first = 0; first < n; first += HK__ACTIVATION_TILE) {                         \
+            const int64_t m = n - first < HK__ACTIVATION_TILE ? n : first + HK__ACTIVATION_TILE;   \
+            hk_real part[n_params][HK__ACTIVATION_TILE];                                           \
+            HK_INDEPENDENT                                                                         \
+            for (int64_t i = first; i < HK_WHOLE(m); i++) {                                        \
+                HK_KEPT(keeps);                                                                    \
+                HK_OPERANDS(n_params, 4);                                                          \
+                hk_real d[HK_ACTIVATION_MAX_PARAMS];                                               \
+                name##_dp(x, y, q, d);                                                             \
+                for (int k = 0; k < (n_params); k++) part[k][i - first] = g[i] * d[k];             \
+            }                                                                                      \
+            memcpy((hk_real *)p[0] + first, part[which], (size_t)(m - first) * sizeof(hk_real));   \
+        }                                                                                          \
+    }                                                                                              \
+    static void name##_learn(int64_t n, void *const *p, const double *param, double *sums) {       \
+        HK_NUMBERS(n_params);                                                                      \
+        hk_real part[n_params][HK__ACTIVATION_TILE];                                               \
         hk_real *restrict out = p[0];                                                              \
         const hk_real *g = p[1];                                                                   \
-        for (int64_t i = 0; i < n; i++) {                                                          \
+        HK_INDEPENDENT                                                                             \
+        for (int64_t i = 0; i < HK_WHOLE(n); i++) {                                                \
             HK_KEPT(keeps);                                                                        \
-            HK_OPERANDS(n_params, 4);                                                              \
             hk_real d[HK_ACTIVATION_MAX_PARAMS];                                                   \
             name##_dp(x, y, q, d);                                                                 \
-            out[i] = g[i] * d[which];                                                              \
+            for (int k = 0; k < (n_params); k++) part[k][i] = g[i] * d[k];                         \
+            out[i] = g[i] * name##_d(x, y, q);                                                     \
         }                                                                                          \
+        for (int k = 0; k < (n_params); k++) sums[k] += lane_sum(n, part[k]);                      \
     }
-#define HK_LEARNED_1(name, n, keeps) HK_LEARNED(name, n, keeps) HK_PARAM_KERNEL(name, n, keeps, 0)
-#define HK_LEARNED_2(name, n, keeps) HK_LEARNED_1(name, n, keeps) HK_PARAM_KERNEL(name, n, keeps, 1)
-#define HK_LEARNED_3(name, n, keeps) HK_LEARNED_2(name, n, keeps) HK_PARAM_KERNEL(name, n, keeps, 2)
-#define HK_LEARNED_4(name, n, keeps) HK_LEARNED_3(name, n, keeps) HK_PARAM_KERNEL(name, n, keeps, 3)
+#define HK_LEARNED_0(name, n, keeps)
+#define HK_LEARNED_1(name, n, keeps) HK_LEARNED(name, n, keeps)
+#define HK_LEARNED_2(name, n, keeps) HK_LEARNED(name, n, keeps)
+#define HK_LEARNED_3(name, n, keeps) HK_LEARNED(name, n, keeps)
+#define HK_LEARNED_4(name, n, keeps) HK_LEARNED(name, n, keeps)
+#define HK_LEARNED_10(name, n, keeps) HK_LEARNED(name, n, keeps)
+#define HK_LEARNED_11(name, n, keeps) HK_LEARNED(name, n, keeps)
 #include "activations.def"
 #undef HK_ACTIVATION
 
+#define HK_TABLE(name)                                                                             \
+    .value = name##_value, .slope = name##_slope, .param_slope = name##_param_slope,               \
+    .learn = name##_learn,
 #define HK_TABLE_0(name)
-#define HK_TABLE_1(name)                                                                           \
-    .value = name##_value, .slope = name##_slope, .param_slope[0] = name##_param_slope_0,
-#define HK_TABLE_2(name) HK_TABLE_1(name).param_slope[1] = name##_param_slope_1,
-#define HK_TABLE_3(name) HK_TABLE_2(name).param_slope[2] = name##_param_slope_2,
-#define HK_TABLE_4(name) HK_TABLE_3(name).param_slope[3] = name##_param_slope_3,
+#define HK_TABLE_1(name) HK_TABLE(name)
+#define HK_TABLE_2(name) HK_TABLE(name)
+#define HK_TABLE_3(name) HK_TABLE(name)
+#define HK_TABLE_4(name) HK_TABLE(name)
+#define HK_TABLE_10(name) HK_TABLE(name)
+#define HK_TABLE_11(name) HK_TABLE(name)
 
 const hk__activation_kernels HK_STAMPED(hk__activation) = {{
 #define HK_ACTIVATION(name, n_params, keeps, ...)                                                  \

@@ -1,4 +1,4 @@
-/* activation_kernels.h: kernels and facts stamped from activations.def.
+/* activation_kernels.h: kernels stamped from activations.def.
    SPDX-License-Identifier: MIT */
 #ifndef HK_ACTIVATION_KERNELS_H
 #define HK_ACTIVATION_KERNELS_H
@@ -6,13 +6,21 @@
 #include "hk_activations.h"
 #include "map.h"
 
-/* Operands of the map kernels: value (y; x, params...), slope (out; g, x, y, params...), param_slope[k]
-   likewise, each times g. `plain` kernels take parameters as numbers (hk__map's param), the others as
-   operands. */
+/* How many elements a `learn` kernel takes at once. */
+enum { HK__ACTIVATION_TILE = 512 };
+
+/* Kernels of one activation. `plain` ones take parameters as numbers (hk__map's param), the others as operands
+   behind those named here.
+     plain_value, value: y; x
+     plain_slope, slope: out = g·f'; g, x, y
+     param_slope:        out = g·∂f/∂p[k]; g, x, y; k is param[0]
+     learn:              out = g·f' and sums[k] += Σ g·∂f/∂p[k], n <= HK__ACTIVATION_TILE; g, x, y */
 typedef struct hk__activation_kernels_row {
-    hk__map_fn *plain_value, *plain_slope, *value, *slope, *param_slope[HK_ACTIVATION_MAX_PARAMS];
+    hk__map_fn *plain_value, *plain_slope, *value, *slope, *param_slope;
+    void (*learn)(int64_t n, void *const *p, const double *param, double *sums);
 } hk__activation_kernels_row;
 
+/* Numbers of the pointwise rows. */
 enum {
 #define HK_ACTIVATION(name, n, keeps_, ...) HK__ACT_##name,
 #include "activations.def"

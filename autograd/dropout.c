@@ -97,3 +97,41 @@ hk_tensor *hk_alpha_dropout_op(hk_tensor *x, double p, const char *stream) {
     const double a = 1 / sqrt((1 - p) * (1 + p * dropped * dropped)), b = -a * p * dropped;
     return drop(&alpha_dropout_op, x, p, stream, a, b, a * dropped + b);
 }
+
+/* --- uniform draws ---------------------------------------------------------------------------------------- */
+
+typedef struct uniform_job {
+    hk_random stream;
+    double low, width;
+    hk_tensor *out;
+} uniform_job;
+
+static void uniform_block(void *arg, int64_t block, int worker) {
+    (void)worker;
+    const uniform_job *j = arg;
+    const int64_t count = hk_shape_count(j->out->shape), first = block * BLOCK;
+    const int64_t n = count - first < BLOCK ? count - first : BLOCK;
+    uint32_t bits[BLOCK];
+    hk__random_fill(j->stream, (uint64_t)first, n, bits);
+    for (int64_t i = 0; i < n; i++) {
+        const double v = j->low + j->width * ((double)(bits[i] >> 8) * 0x1p-24);
+        if (j->out->dtype == HK_F64)
+            ((double *)j->out->data)[first + i] = v;
+        else
+            ((float *)j->out->data)[first + i] = (float)v;
+    }
+}
+
+hk_tensor *hk_uniform_like(hk_tensor *x, double low, double high, const char *stream) {
+    if (!x || hk__check(x->ctx, x, "uniform_like") != HK_OK) return NULL;
+    if (x->dtype != HK_F32 && x->dtype != HK_F64) {
+        hk_fail(x->ctx, HK_ERR_DTYPE, "uniform_like", "x must be f32 or f64, not %s",
+                hk_dtype_name(x->dtype));
+        return NULL;
+    }
+    uniform_job j = {hk_random_stream(x->ctx->config.seed, stream, x->ctx->train_step), low,
+                     high - low, hk__empty(x->ctx, x->dtype, x->shape)};
+    if (!j.out) return NULL;
+    hk__run(x->ctx, (hk_shape_count(x->shape) + BLOCK - 1) / BLOCK, uniform_block, &j);
+    return j.out;
+}

@@ -100,6 +100,10 @@ HK_API hk_tensor *hk_dropout_op(hk_tensor *x, double p, const char *stream);
    "Self-normalizing neural networks", 2017). */
 HK_API hk_tensor *hk_alpha_dropout_op(hk_tensor *x, double p, const char *stream);
 
+/* Uniform draws from [low, high), of x's shape and type, by the same rule as the masks of dropout. Carries no
+   gradient. */
+HK_API hk_tensor *hk_uniform_like(hk_tensor *x, double low, double high, const char *stream);
+
 /* --- losses: scalars, means over all elements (cross-entropy: over rows) ------------------------------ */
 /* logits: (n, classes), labels: i32 (n). mean over i of log Σ_j exp(logits[i,j]) - logits[i,labels[i]].
    A label outside [0, classes) is HK_ERR_ARGUMENT with its place. */

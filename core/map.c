@@ -4,10 +4,15 @@
 
 #include <string.h>
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 enum {
     HK_MAP_TILE = 512,   /* elements that pass through the first-level cache at once */
     HK_MAP_BLOCK = 8192, /* elements that a thread takes at once, where all is contiguous */
-    HK_MAP_THREADED = 4 * HK_MAP_BLOCK /* below this one thread is faster than two */
+    HK_MAP_THREADED = 4 * HK_MAP_BLOCK, /* below this one thread is faster than two */
+    HK_MAP_STREAMED = 64 << 20          /* bytes of output that are too many for any cache */
 };
 
 /* Operands seen through one common shape whose axes were joined where all strides allow. */
@@ -19,7 +24,7 @@ typedef struct job {
     int64_t stride[HK_MAP_MAX][HK_MAX_RANK];
     char *data[HK_MAP_MAX];
     size_t size[HK_MAP_MAX]; /* bytes of an element */
-    bool accumulate, f64;
+    bool accumulate, f64, stream;
     int64_t rows, row;                      /* rows of `row` elements */
     int64_t block_rows, block_cols, across; /* blocks are rectangles, `across` of them in a row */
 } job;
@@ -93,33 +98,76 @@ static void add_into(char *to, int64_t stride, const void *tile, int64_t n, bool
     }
 }
 
-/* Runs the kernel on n elements along the last axis, starting at `at` of each operand. */
-static void run_row(const job *j, char *const *at, int64_t n) {
+bool hk__map_streams(const void *out, size_t bytes) {
+    return bytes >= HK_MAP_STREAMED && (uintptr_t)out % 16 == 0;
+}
+
+/* Where the output is larger than the caches, its lines need not be read before they are written. */
+void hk__map_store(void *to, const void *tile, size_t bytes, bool streamed) {
+#if defined(__SSE2__)
+    const __m128i *from = tile;
+    for (size_t i = 0; streamed && i < bytes / sizeof *from; i++)
+        _mm_stream_si128((__m128i *)to + i, from[i]);
+    if (streamed) return;
+#else
+    (void)streamed;
+#endif
+    memcpy(to, tile, bytes);
+}
+
+void hk__map_stored(void) {
+#if defined(__SSE2__)
+    _mm_sfence();
+#endif
+}
+
+void hk__map_add(void *to, const void *tile, int64_t n, size_t size) {
+    add_into(to, 1, tile, n, size == sizeof(double));
+}
+
+/* Runs the kernel on m <= HK_MAP_TILE elements, first + 0 .. of every operand; those of `through` by way of a
+   tile, whose rest up to a whole step is 0. */
+static void run_tile(const job *j, char *const *at, const int64_t *stride, const bool *through,
+                     int64_t first, int64_t m) {
     _Alignas(HK_ALIGN) char tile[HK_MAP_MAX][HK_MAP_TILE * sizeof(double)];
+    const int64_t whole = (m + HK_MAP_STEP - 1) / HK_MAP_STEP * HK_MAP_STEP;
+    void *p[HK_MAP_MAX];
+    for (int k = 0; k < j->n; k++) {
+        const size_t size = j->size[k];
+        char *place = at[k] + first * stride[k] * (int64_t)size;
+        p[k] = through[k] || m < whole ? (void *)tile[k] : (void *)place;
+        if (k == 0 || p[k] == place) continue;
+        gather(tile[k], place, stride[k], m, size);
+        memset(tile[k] + (size_t)m * size, 0, (size_t)(whole - m) * size);
+    }
+    j->fn(whole, p, j->param);
+    char *out = at[0] + first * stride[0] * (int64_t)j->size[0];
+    if (j->accumulate)
+        add_into(out, stride[0], tile[0], m, j->f64);
+    else if (p[0] == (void *)tile[0] && j->stream && m == whole)
+        hk__map_store(out, tile[0], (size_t)m * j->size[0], true);
+    else if (p[0] == (void *)tile[0])
+        scatter(out, stride[0], tile[0], m, j->size[0]);
+}
+
+/* Runs the kernel on n elements along the last axis, starting at `at` of each operand: at once where all lie
+   side by side, but for the rest behind the last whole step; else tile by tile. */
+static void run_row(const job *j, char *const *at, int64_t n) {
     const int last = j->rank - 1;
     int64_t stride[HK_MAP_MAX];
-    bool direct = !j->accumulate;
+    bool through[HK_MAP_MAX], direct = true;
     for (int k = 0; k < j->n; k++) {
         stride[k] = last < 0 ? 1 : j->stride[k][last];
-        if (stride[k] != 1) direct = false;
+        through[k] = stride[k] != 1 || (k == 0 && (j->accumulate || j->stream));
+        direct = direct && !through[k];
     }
-    const int64_t step = direct ? n : HK_MAP_TILE;
-    for (int64_t first = 0; first < n; first += step) {
-        const int64_t m = n - first < step ? n - first : step;
-        void *p[HK_MAP_MAX];
-        for (int k = 0; k < j->n; k++) {
-            char *place = at[k] + first * stride[k] * (int64_t)j->size[k];
-            const bool through_tile = k == 0 ? j->accumulate || stride[0] != 1 : stride[k] != 1;
-            p[k] = through_tile ? (void *)tile[k] : (void *)place;
-            if (k > 0 && through_tile) gather(tile[k], place, stride[k], m, j->size[k]);
-        }
-        j->fn(m, p, j->param);
-        char *out = at[0] + first * stride[0] * (int64_t)j->size[0];
-        if (j->accumulate)
-            add_into(out, stride[0], tile[0], m, j->f64);
-        else if (p[0] == (void *)tile[0])
-            scatter(out, stride[0], tile[0], m, j->size[0]);
+    int64_t first = 0;
+    if (direct && n >= HK_MAP_STEP) {
+        first = n / HK_MAP_STEP * HK_MAP_STEP;
+        j->fn(first, (void *const *)at, j->param);
     }
+    for (; first < n; first += HK_MAP_TILE)
+        run_tile(j, at, stride, through, first, least(HK_MAP_TILE, n - first));
 }
 
 static void run_block(void *arg, int64_t b, int worker) {
@@ -142,6 +190,7 @@ static void run_block(void *arg, int64_t b, int worker) {
                 at[k] += start * j->stride[k][j->rank - 1] * (int64_t)j->size[k];
         run_row(j, at, n);
     }
+    if (j->stream) hk__map_stored();
 }
 
 void hk__map(hk_context *ctx, hk__map_fn *fn, const double *param, hk_tensor *out, int n,
@@ -162,6 +211,8 @@ void hk__map(hk_context *ctx, hk__map_fn *fn, const double *param, hk_tensor *ou
         j.size[k] = hk_dtype_size(t->dtype);
     }
     collapse(&j);
+    j.stream = !accumulate && j.rank == 1 && j.stride[0][0] == 1 &&
+               hk__map_streams(j.data[0], (size_t)count * j.size[0]);
     j.row = j.rank > 0 ? j.dim[j.rank - 1] : 1;
     j.rows = count / j.row;
     j.block_rows = j.rows;

@@ -1,7 +1,8 @@
 /* map.h: element-by-element kernels over strided, broadcast operands.
    SPDX-License-Identifier: MIT
 
-   A kernel sees n contiguous elements of each operand and nothing else: p[0] is the output. The driver
+   A kernel sees n contiguous elements of each operand and nothing else, n a multiple of HK_MAP_STEP (the
+   driver pads a rest with zeros), so its loop is whole vectors only; p[0] is the output. The driver
    deals blocks over threads and brings operands that are not contiguous (broadcast, transposed, sliced),
    or an output that is to be added to, through a small buffer in the first-level cache. So there is one
    loop for each formula, and a result never depends on layout, length or position. */
@@ -12,7 +13,7 @@
 
 HK_BEGIN_DECLS
 
-enum { HK_MAP_MAX = 8 };
+enum { HK_MAP_MAX = 16, HK_MAP_STEP = 16 };
 
 typedef void hk__map_fn(int64_t n, void *const *p, const double *param);
 
@@ -20,6 +21,14 @@ typedef void hk__map_fn(int64_t n, void *const *p, const double *param);
    output, each broadcasting to out's shape. param is handed to fn. */
 void hk__map(hk_context *ctx, hk__map_fn *fn, const double *param, hk_tensor *out, int n,
              hk_tensor *const *operands, bool accumulate);
+
+/* For drivers with loops of their own: whether an output of so many bytes is streamed past the caches; storing a
+   tile (streamed: whole steps at an aligned place); what ends a task that stored; adding a tile of elements of
+   `size` bytes, 4 or 8. */
+bool hk__map_streams(const void *out, size_t bytes);
+void hk__map_store(void *to, const void *tile, size_t bytes, bool streamed);
+void hk__map_stored(void);
+void hk__map_add(void *to, const void *tile, int64_t n, size_t size);
 
 /* dst = src (+= if accumulate) with src broadcast to dst's shape; any strides, equal dtypes. */
 void hk__copy(hk_context *ctx, hk_tensor *dst, hk_tensor *src, bool accumulate);

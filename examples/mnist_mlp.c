@@ -96,7 +96,7 @@ static hk_module *describe(hk_context *ctx, const mlp_settings *mlp, hk_shape it
 /* --- the program ------------------------------------------------------------------------------ */
 
 static const char *activation_choice(int i) {
-    const hk_activation_info *row = hk_activation_row(i);
+    const hk_activation_info *row = hk_activation_row(NULL, i);
     return row ? row->name : NULL;
 }
 

@@ -1,58 +1,111 @@
 /* activation_layer.c: an activation as a module, with its learnable parameters.
    SPDX-License-Identifier: MIT */
-#include "module.h"
+#include "activation_module.h"
 
-typedef struct activation {
-    hk_activation_spec spec;
-    bool learns;
-    hk_tensor *params[HK_ACTIVATION_MAX_PARAMS];
-} activation;
+#include <stdio.h>
+#include <stdlib.h>
 
-/* An activation has parameters of the module if one of them learns, or is wanted for each channel. */
-static hk_status activation_build(hk_module *m, void *state, hk_shape in, hk_shape *out) {
-    activation *a = state;
-    hk_context *ctx = hk_module_context(m);
-    const hk_activation_info *row = hk_activation_row(a->spec.row);
-    *out = in;
-    if (!a->learns) return HK_OK;
+hk_tensor *hk__activation_parameter(hk_module *m, const char *name, bool per_channel, hk_shape in,
+                                    hk_init init) {
     hk_shape shape = HK_SHAPE(1);
-    if (a->spec.per_channel) {
-        if (in.rank < 2 || in.dim[1] < 1)
-            return hk_fail(
-                ctx, HK_ERR_SHAPE, row->name,
+    if (per_channel) {
+        if (in.rank < 2 || in.dim[1] < 1) {
+            hk_fail(
+                hk_module_context(m), HK_ERR_SHAPE, hk__activation_name(m),
                 "%s: the number of channels (axis 1) must be known: call hk_module_build with the "
                 "input's shape",
                 hk__place_of(m));
+            return NULL;
+        }
         shape.dim[0] = in.dim[1];
         for (int i = 2; i < in.rank; i++) shape.dim[shape.rank++] = 1;
     }
-    for (int k = 0; k < row->n_params; k++)
-        a->params[k] = hk_module_parameter(m, row->params[k].name, shape,
-                                           (hk_init){HK_INIT_CONSTANT, 0, 0, a->spec.value[k]});
-    return hk_error(ctx);
+    return hk_module_parameter(m, name, shape, init);
+}
+
+/* Axis 1 as maxout and gated units narrow it. */
+static hk_status narrow(const hk_module *m, hk_shape in, hk_shape *out) {
+    const hk__activation_state *a = m->state;
+    const int by = hk_activation_widens(&a->spec), axis = in.rank > 1 ? 1 : 0;
+    *out = in;
+    if (by == 1 || in.rank < 1 || in.dim[axis] < 0) return HK_OK;
+    if (in.dim[axis] % by != 0)
+        return hk_fail(m->object.ctx, HK_ERR_SHAPE, a->spec.info->name,
+                       "%s: axis %d is %lld, not a multiple of %d", hk__place_of(m), axis,
+                       (long long)in.dim[axis], by);
+    out->dim[axis] = in.dim[axis] / by;
+    return HK_OK;
+}
+
+static hk_status activation_build(hk_module *m, void *state, hk_shape in, hk_shape *out) {
+    hk__activation_state *a = state;
+    const hk_activation_info *info = a->spec.info;
+    HK_TRY(narrow(m, in, out));
+    snprintf(a->stream, sizeof a->stream, "%s/%s", info->name, m->stream);
+    if (info->kind == HK_ACTIVATION_NETWORK) return hk__network_build(m, a, in);
+    const hk_activation_init *start = &info->inits[a->spec.init];
+    for (int k = 0; k < info->n_params; k++) {
+        if (!a->spec.learns[k]) continue;
+        const hk_init init = {.kind = HK_INIT_CONSTANT,
+                              .value = a->spec.value[k],
+                              .normal = start->normal[k],
+                              .uniform = start->uniform[k]};
+        a->params[k] =
+            hk__activation_parameter(m, info->params[k].name, a->spec.per_channel, in, init);
+    }
+    return hk_error(hk_module_context(m));
+}
+
+/* A number from between parameters 0 and 1 for every element, as both of these. */
+static hk_tensor *forward_random(const hk__activation_state *a, hk_tensor *x) {
+    hk_tensor *drawn = hk_uniform_like(x, a->spec.value[0], a->spec.value[1], a->stream);
+    if (!drawn) return NULL;
+    hk_tensor *params[HK_ACTIVATION_MAX_PARAMS] = {drawn, drawn};
+    return hk_activate_with(x, &a->spec, params);
 }
 
 static hk_tensor *activation_forward(hk_module *m, void *state, hk_tensor *x) {
-    (void)m;
-    const activation *a = state;
-    return hk_activate_with(x, &a->spec, a->learns ? a->params : NULL);
+    hk__activation_state *a = state;
+    if (!x) return NULL;
+    if (a->spec.info->kind == HK_ACTIVATION_NETWORK) return hk__network_forward(a, x);
+    if (a->spec.info->random && m->training) return forward_random(a, x);
+    return hk_activate_with(x, &a->spec, a->params);
 }
 
-const hk_module_class hk__activation_class = {"activation", sizeof(activation), activation_build,
-                                              activation_forward, NULL};
+static void activation_destroy(hk_module *m, void *state) {
+    (void)m;
+    hk__activation_state *a = state;
+    free(a->candidates);
+    free(a->mean);
+    free(a->deviation);
+}
+
+const hk_module_class hk__activation_class = {"activation", sizeof(hk__activation_state),
+                                              activation_build, activation_forward,
+                                              activation_destroy};
 
 hk_module *hk_activation(hk_context *ctx, const char *spec) {
-    activation a = {.learns = false};
+    hk__activation_state a = {.fc1 = NULL};
     if (!ctx || hk_activation_parse(ctx, spec, &a.spec) != HK_OK) return NULL;
-    const hk_activation_info *row = hk_activation_row(a.spec.row);
-    for (int k = 0; k < row->n_params; k++) a.learns |= row->params[k].learns && a.spec.learn;
     return hk_module_create(ctx, &hk__activation_class, &a);
 }
 
-const char *hk__activation_name(const hk_module *m) {
-    return hk_activation_row(((const activation *)m->state)->spec.row)->name;
+/* --- what other modules ask ------------------------------------------------------------------------------------- */
+
+static const hk_activation_spec *spec_of(const hk_module *m) {
+    return &((const hk__activation_state *)m->state)->spec;
+}
+
+const char *hk__activation_name(const hk_module *m) { return spec_of(m)->info->name; }
+
+hk_status hk__activation_shape_again(const hk_module *m, hk_shape in, hk_shape *out) {
+    return narrow(m, in, out);
 }
 
 double hk__gain_after(const hk_module *m) {
-    return m->following ? hk_activation_gain(&((const activation *)m->following->state)->spec) : 1;
+    return m->following ? hk_activation_gain(m->object.ctx, spec_of(m->following)) : 1;
+}
+
+int hk__widening_after(const hk_module *m) {
+    return m->following ? hk_activation_widens(spec_of(m->following)) : 1;
 }

@@ -113,14 +113,15 @@ HK_API void *hk_module_state(hk_module *m);
 
 /* How a parameter starts. */
 typedef enum hk_init_kind {
-    HK_INIT_WEIGHT,  /* by the initialiser's name, from the two fans */
-    HK_INIT_BIAS,    /* likewise */
-    HK_INIT_CONSTANT /* value; an activation's own parameter */
+    HK_INIT_WEIGHT, /* by the initialiser's name, from the two fans */
+    HK_INIT_BIAS,   /* likewise */
+    HK_INIT_CONSTANT, /* value, plus a draw from N(0, normal²) or from ±uniform if these are not 0 */
+    HK_INIT_ZERO
 } hk_init_kind;
 typedef struct hk_init {
     hk_init_kind kind;
     int64_t fan_in, fan_out;
-    double value;
+    double value, normal, uniform;
 } hk_init;
 /* In build: declares a parameter of the context's dtype. The tensor has no memory until the tree is built. */
 HK_API hk_tensor *hk_module_parameter(hk_module *m, const char *name, hk_shape shape, hk_init init);

@@ -97,16 +97,30 @@ static hk_status orthogonal(hk_context *ctx, hk_tensor *t, hk_random stream, dou
     return HK_OK;
 }
 
+static void constant(const hk__slot *slot, hk_random stream) {
+    const hk_init *init = &slot->init;
+    for (int64_t i = 0; i < hk_shape_count(slot->t->shape); i++) {
+        double v = init->value;
+        if (init->normal != 0) v += init->normal * hk_random_normal(stream, (uint64_t)i);
+        if (init->uniform != 0)
+            v += init->uniform * (2 * hk_random_uniform(stream, (uint64_t)i) - 1);
+        put(slot->t, i, v);
+    }
+}
+
 hk_status hk__initialise(hk_module *m, const hk__slot *slot, const char *name) {
     hk_context *ctx = m->object.ctx;
     const int row = find(name);
     const int64_t count = hk_shape_count(slot->t->shape);
-    const bool constant = slot->init.kind == HK_INIT_CONSTANT;
-    if (constant || (slot->init.kind == HK_INIT_BIAS && !rows[row].biases)) {
-        for (int64_t i = 0; i < count; i++) put(slot->t, i, constant ? slot->init.value : 0);
+    const hk_random stream = hk_random_stream(ctx->config.seed, slot->stream, 0);
+    if (slot->init.kind == HK_INIT_CONSTANT) {
+        constant(slot, stream);
         return HK_OK;
     }
-    const hk_random stream = hk_random_stream(ctx->config.seed, slot->stream, 0);
+    if (slot->init.kind == HK_INIT_ZERO || (slot->init.kind == HK_INIT_BIAS && !rows[row].biases)) {
+        for (int64_t i = 0; i < count; i++) put(slot->t, i, 0);
+        return HK_OK;
+    }
     const double scale = scale_of(row, m, &slot->init);
     if (rows[row].draw == ORTHOGONAL && slot->t->shape.rank >= 2)
         return orthogonal(ctx, slot->t, stream, scale);

@@ -19,12 +19,14 @@ static hk_status linear_build(hk_module *m, void *state, hk_shape in, hk_shape *
                            hk__place_of(m), (long long)l->in,
                            hk__shape_pattern(in, text, sizeof text));
     }
-    const hk_init weight = {HK_INIT_WEIGHT, l->in, l->out, 0},
-                  bias = {HK_INIT_BIAS, l->in, l->out, 0};
-    l->weight = hk_module_parameter(m, "weight", HK_SHAPE(l->out, l->in), weight);
-    l->bias = l->has_bias ? hk_module_parameter(m, "bias", HK_SHAPE(l->out), bias) : HK_NO_BIAS;
+    const int64_t width =
+        l->out * hk__widening_after(m); /* a maxout behind it makes it l->out again */
+    const hk_init weight = {.kind = HK_INIT_WEIGHT, .fan_in = l->in, .fan_out = width},
+                  bias = {.kind = HK_INIT_BIAS, .fan_in = l->in, .fan_out = width};
+    l->weight = hk_module_parameter(m, "weight", HK_SHAPE(width, l->in), weight);
+    l->bias = l->has_bias ? hk_module_parameter(m, "bias", HK_SHAPE(width), bias) : HK_NO_BIAS;
     *out = in.rank >= 0 ? in : HK_SHAPE(-1, -1);
-    out->dim[out->rank - 1] = l->out;
+    out->dim[out->rank - 1] = width;
     return hk_error(ctx);
 }
 

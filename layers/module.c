@@ -170,8 +170,10 @@ static hk_status shape_again(hk_module *m, hk_shape in, hk_shape *out) {
         *out = m->output;
     else if (hk__passes_on(m))
         return m->cls->build(m, m->state, in, out);
+    else if (m->cls == &hk__activation_class)
+        return hk__activation_shape_again(m, in, out);
     else
-        *out = m->cls == &hk__activation_class ? in : HK_UNKNOWN;
+        *out = HK_UNKNOWN;
     return HK_OK;
 }
 

@@ -14,7 +14,7 @@ typedef hk_tensor *two_fn(hk_tensor *a, hk_tensor *b);
 static int which; /* row of the activation that `activated` applies */
 static hk_tensor *activated(hk_tensor *a, hk_tensor *b) {
     (void)b;
-    return hk_activate(a, hk_activation_row(which)->name);
+    return hk_activate(a, hk_activation_row(NULL, which)->name);
 }
 static hk_tensor *learned(hk_tensor *a, hk_tensor *b) { /* a parameter for each element */
     hk_activation_spec spec;
@@ -99,7 +99,8 @@ typedef struct result {
 
 static void store(double *out, hk_tensor *t, int64_t n) {
     hk_tensor *wide = t ? hk_contiguous(hk_cast(t, HK_F64)) : NULL;
-    for (int64_t i = 0; i < n; i++) out[i] = wide ? ((double *)hk_tensor_data(wide))[i] : 0;
+    for (int64_t i = 0; i < n; i++)
+        out[i] = wide ? ((double *)hk_tensor_data(wide))[i] + 0.0 : 0; /* -0 becomes 0 */
 }
 
 /* y and both gradients of fn on those elements; the context is emptied afterwards. */
@@ -125,7 +126,7 @@ static void compare(const char *name, const result *fast, const result *referenc
     for (int k = 0; k < 3; k++)
         for (int64_t i = 0; i < N; i++)
             assert_close(name, k * N + i, got[k][i], want[k][i],
-                         1e-5 * fmax(fabs(want[k][i]), 1e-2));
+                         1e-5 * fmax(fabs(want[k][i]), 3e-2));
 }
 
 static void same_bits(const char *name, const char *isa, const result *some, const result *all,
@@ -175,8 +176,10 @@ static void activations(void **state) {
     (void)state;
     fill_inputs();
     for (int64_t i = 0; i < N; i++) in_a[i] = (double)(float)(4 * (in_a[i] - 1.3)); /* both signs */
-    for (which = 0; which < hk_activation_count(); which++)
-        one_operation(hk_activation_row(which)->name, activated);
+    const hk_activation_info *row;
+    for (which = 0; (row = hk_activation_row(NULL, which)) != NULL; which++)
+        if (row->kind == HK_ACTIVATION_POINTWISE && !row->surrogate)
+            one_operation(row->name, activated);
 }
 
 /* --- the threshold itself, and rows of every length ------------------------------------------ */

@@ -1,6 +1,7 @@
 /* test_layers.c: what each layer computes, takes and refuses; gradients of networks; the summary.
    SPDX-License-Identifier: MIT */
 /* ctest: labels=unit,grad timeout=60 */
+#include "activation_fixture.h"
 #include "net_fixture.h"
 
 static bool same_bits(const hk_tensor *a, const hk_tensor *b) {
@@ -203,7 +204,8 @@ static void check_gradients(hk_module *(*make)(hk_context *ctx, const char *acti
     assert_int_equal(hk_step_end(ctx), HK_OK);
     const uint64_t before = fingerprint(hk_module_parameters(net));
     hk_gradcheck_result result;
-    const hk_status status = hk_gradcheck_module(net, x, NULL, &result);
+    const hk_gradcheck_config config = {.vacuous = 1e-5}; /* some starts have small slopes */
+    const hk_status status = hk_gradcheck_module(net, x, &config, &result);
     if (status != HK_OK) fail_msg("%s: %s; %s", activation, result.message, hk_error_message(ctx));
     int64_t elements = hk_tensor_count(x);
     const hk_parameters all = hk_module_parameters(net);
@@ -232,8 +234,9 @@ static hk_module *make_shared_mlp(hk_context *ctx, const char *activation) {
 
 static void gradients(void **state) {
     (void)state;
-    for (int i = 0; i < hk_activation_count(); i++)
-        check_gradients(make_mlp, hk_activation_row(i)->name);
+    const hk_activation_info *row;
+    for (int i = 0; (row = hk_activation_row(NULL, i)) != NULL; i++)
+        if (row->surrogate == 0) check_gradients(make_mlp, activation_text(row));
     check_gradients(make_mlp, "prelu:per=channel");
     check_gradients(make_mlp, "leaky_relu:negative_slope=-0.5");
     check_gradients(make_dropout_mlp, "tanh");

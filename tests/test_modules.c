@@ -299,7 +299,7 @@ static void own_class(void **state) {
     hk_module *bad = hk_sequential(ctx, hk_module_create(ctx, &fail_class, NULL));
     assert_int_equal(hk_module_parameters(bad).count, 0);
     expect_error(ctx, HK_ERR_IO, "[failing] 0: a file cannot be read or written");
-    assert_null(hk_module_parameter(bad, "w", HK_SHAPE(2), (hk_init){HK_INIT_BIAS, 1, 1, 0}));
+    assert_null(hk_module_parameter(bad, "w", HK_SHAPE(2), (hk_init){.kind = HK_INIT_BIAS}));
     expect_error(ctx, HK_ERR_STATE, "parameter 'w' is declared outside of build");
     hk_context_destroy(ctx);
 }

@@ -1,0 +1,51 @@
+/* activation.h: what the files of this folder share.
+   SPDX-License-Identifier: MIT */
+#ifndef HK_ACTIVATION_PRIVATE_H
+#define HK_ACTIVATION_PRIVATE_H
+
+#include "activation_kernels.h"
+#include "tape.h"
+
+HK_BEGIN_DECLS
+
+/* Numbers of the rows behind the pointwise ones. */
+enum {
+    HK__WIDE_FIRST = HK__ACT_COUNT - 1,
+#define HK_ACTIVATION(name, ...)
+#define HK_ACTIVATION_WIDE(name, ...) HK__WIDE_##name,
+#include "activations.def"
+#undef HK_ACTIVATION
+#undef HK_ACTIVATION_WIDE
+    HK__ROW_COUNT
+};
+extern const hk_activation_info hk__activation_rows[HK__ROW_COUNT];
+
+/* The number of a library's row. */
+static inline int hk__row_of(const hk_activation_info *info) {
+    return (int)(info - hk__activation_rows);
+}
+
+/* A user's activation, an object of its context. */
+typedef struct hk__own_activation {
+    hk__object object;
+    hk_activation_info info;
+    hk_activation_functions functions;
+    hk_op op;
+    struct hk__own_activation *next;
+} hk__own_activation;
+/* The i-th of a context, NULL behind the last. */
+const hk__own_activation *hk__own_activation_at(const hk_context *ctx, int i);
+static inline const hk__own_activation *hk__own_of(const hk_activation_info *info) {
+    return (const hk__own_activation *)(const void *)((const char *)info -
+                                                      offsetof(hk__own_activation, info));
+}
+
+/* hk_activate_with for the kinds that are not pointwise; the first also refuses networks. */
+hk_tensor *hk__activate_axis(hk_tensor *x, const hk_activation_spec *spec);
+hk_tensor *hk__activate_own(hk_tensor *x, const hk_activation_spec *spec, hk_tensor *const *params);
+
+/* Checks that every parameter broadcasts to x and has its type. */
+hk_status hk__check_parameters(hk_op_call *c);
+
+HK_END_DECLS
+#endif

@@ -1,0 +1,234 @@
+/* own.c: a user's own activation: functions in double, called element by element on the caller's thread.
+   SPDX-License-Identifier: MIT */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "activation.h"
+
+enum { MAX = HK_ACTIVATION_MAX_PARAMS };
+
+/* --- the operation ------------------------------------------------------------------------------------------------ */
+
+typedef struct attributes {
+    hk_activation_spec spec;
+    int at[MAX]; /* which input a parameter is; 0: the number of spec */
+} attributes;
+
+static double get(const hk_tensor *t, int64_t i) {
+    return t->dtype == HK_F64 ? ((const double *)t->data)[i] : (double)((const float *)t->data)[i];
+}
+
+static void put(hk_tensor *t, int64_t i, double value) {
+    if (t->dtype == HK_F64)
+        ((double *)t->data)[i] = value;
+    else
+        ((float *)t->data)[i] = (float)value;
+}
+
+/* x and the parameters side by side: contiguous, and of x's shape. */
+typedef struct operands {
+    const hk_activation_functions *functions;
+    hk_tensor *x, *p[MAX];
+    const attributes *a;
+} operands;
+
+static bool open_operands(hk_op_call *c, operands *o) {
+    const attributes *a = c->attr;
+    *o = (operands){&hk__own_of(a->spec.info)->functions, hk_contiguous(c->in[0]), {NULL}, a};
+    bool ok = o->x != NULL;
+    for (int k = 0; k < a->spec.info->n_params && ok; k++) {
+        if (!a->at[k]) continue;
+        o->p[k] = hk_contiguous(hk_broadcast_to(c->in[a->at[k]], c->in[0]->shape));
+        ok = o->p[k] != NULL;
+    }
+    return ok;
+}
+
+static void parameters_at(const operands *o, int64_t i, double p[MAX]) {
+    for (int k = 0; k < MAX; k++) p[k] = o->p[k] ? get(o->p[k], i) : o->a->spec.value[k];
+}
+
+static hk_status own_forward(hk_op_call *c) {
+    operands o;
+    double p[MAX];
+    HK_TRY(hk__check_parameters(c));
+    if (!open_operands(c, &o) || !hk_op_output(c, 0, c->in[0]->dtype, c->in[0]->shape))
+        return c->ctx->status;
+    for (int64_t i = 0; i < hk_shape_count(o.x->shape); i++) {
+        parameters_at(&o, i, p);
+        put(c->out[0], i, o.functions->value(get(o.x, i), p));
+    }
+    return HK_OK;
+}
+
+/* A tensor of x's shape: along · ∂f/∂input; input 0 is x, k + 1 is parameter k. */
+static hk_tensor *along(hk_op_call *c, int input, hk_tensor *direction) {
+    operands o;
+    hk_tensor *v = hk_contiguous(direction), *out = NULL;
+    if (v && open_operands(c, &o)) out = hk__empty(c->ctx, o.x->dtype, o.x->shape);
+    for (int64_t i = 0; out && i < hk_shape_count(o.x->shape); i++) {
+        double p[MAX], d[MAX] = {0};
+        parameters_at(&o, i, p);
+        if (input > 0) o.functions->param_slopes(get(o.x, i), p, d);
+        put(out, i, get(v, i) * (input > 0 ? d[input - 1] : o.functions->slope(get(o.x, i), p)));
+    }
+    return out;
+}
+
+static hk_status own_backward(hk_op_call *c) {
+    const attributes *a = c->attr;
+    if (hk_op_needs(c, 0)) HK_TRY(hk_op_add_grad(c, 0, along(c, 0, c->gout[0])));
+    for (int k = 0; k < a->spec.info->n_params; k++)
+        if (a->at[k] && hk_op_needs(c, a->at[k]))
+            HK_TRY(hk_op_add_grad(c, a->at[k], along(c, k + 1, c->gout[0])));
+    return HK_OK;
+}
+
+static hk_status own_jvp(hk_op_call *c) {
+    const attributes *a = c->attr;
+    if (c->tin[0]) HK_TRY(hk_op_add_tangent(c, 0, along(c, 0, c->tin[0])));
+    for (int k = 0; k < a->spec.info->n_params; k++) {
+        hk_tensor *t = a->at[k] ? c->tin[a->at[k]] : NULL;
+        if (!t) continue;
+        t = hk_broadcast_to(t, c->in[0]->shape);
+        HK_TRY(hk_op_add_tangent(c, 0, t ? along(c, k + 1, t) : NULL));
+    }
+    return HK_OK;
+}
+
+hk_tensor *hk__activate_own(hk_tensor *x, const hk_activation_spec *spec,
+                            hk_tensor *const *params) {
+    attributes a = {.spec = *spec};
+    hk_tensor *in[1 + MAX] = {x};
+    int n = 1;
+    for (int k = 0; params && k < spec->info->n_params; k++) {
+        if (!params[k]) continue;
+        a.at[k] = n;
+        in[n++] = params[k];
+    }
+    return hk_apply(&hk__own_of(spec->info)->op, &a, sizeof a, n, in, 1, NULL);
+}
+
+/* --- checking the derivatives ------------------------------------------------------------------------------------- */
+
+static bool near_kink(const hk_activation_info *info, const double *p, double x) {
+    for (int k = 0; k < info->n_kinks; k++)
+        if (fabs(x - info->kinks[k]) < 0.01) return true;
+    for (int k = 0; k < info->n_params; k++)
+        if (info->params[k].kink && fabs(x - p[k]) < 0.01) return true;
+    return false;
+}
+
+static hk_status compare(hk_context *ctx, const hk_activation_info *info, const char *by, double x,
+                         double given, double numeric) {
+    const double scale = fmax(1, fmax(fabs(given), fabs(numeric)));
+    if (fabs(given - numeric) <= 1e-6 * scale) return HK_OK;
+    return hk_fail(ctx, HK_ERR_CHECK, "hk_activation_define",
+                   "%s: the derivative by %s at x = %g is given as %.9g, but differences say %.9g",
+                   info->name, by, x, given, numeric);
+}
+
+static hk_status check_at(hk_context *ctx, const hk_activation_info *info,
+                          const hk_activation_functions *f, const double *p, double x) {
+    const double h = 6e-6 * fmax(1, fabs(x));
+    HK_TRY(compare(ctx, info, "x", x, f->slope(x, p),
+                   (f->value(x + h, p) - f->value(x - h, p)) / (2 * h)));
+    double d[MAX] = {0};
+    if (info->n_params > 0) f->param_slopes(x, p, d);
+    for (int k = 0; k < info->n_params; k++) {
+        double low[MAX], high[MAX];
+        memcpy(low, p, sizeof low);
+        memcpy(high, p, sizeof high);
+        const double step = 6e-6 * fmax(1, fabs(p[k]));
+        low[k] -= step;
+        high[k] += step;
+        HK_TRY(compare(ctx, info, info->params[k].name, x, d[k],
+                       (f->value(x, high) - f->value(x, low)) / (2 * step)));
+    }
+    return HK_OK;
+}
+
+static hk_status check(hk_context *ctx, const hk_activation_info *info,
+                       const hk_activation_functions *f) {
+    double p[MAX] = {0};
+    for (int k = 0; k < info->n_params; k++) p[k] = info->params[k].value;
+    for (int i = 0; i < 400; i++) {
+        const double x = -5 + (i + 0.37) / 40;
+        if (!near_kink(info, p, x)) HK_TRY(check_at(ctx, info, f, p, x));
+    }
+    return HK_OK;
+}
+
+/* --- the context's list --------------------------------------------------------------------------------------------- */
+
+static void own_free(hk__object *object) {
+    hk__own_activation *own = (hk__own_activation *)object;
+    free((void *)(uintptr_t)own->info.name);
+    free((void *)(uintptr_t)own->info.formula);
+    free((void *)(uintptr_t)own->info.derivative);
+    free((void *)(uintptr_t)own->info.source);
+    for (int k = 0; k < own->info.n_params; k++) free((void *)(uintptr_t)own->info.params[k].name);
+    free(own);
+}
+
+/* The ring runs from the oldest object to the newest. */
+const hk__own_activation *hk__own_activation_at(const hk_context *ctx, int i) {
+    for (const hk__object *o = ctx->objects.next; o != &ctx->objects; o = o->next)
+        if (o->destroy == own_free && i-- == 0) return (const hk__own_activation *)(const void *)o;
+    return NULL;
+}
+
+static hk_status check_names(hk_context *ctx, const hk_activation_info *info) {
+    const char *name = info->name, *letters = "abcdefghijklmnopqrstuvwxyz_0123456789";
+    const hk_activation_info *other;
+    if (!name || !*name || strspn(name, letters) != strlen(name))
+        return hk_fail(ctx, HK_ERR_NAME, "hk_activation_define",
+                       "'%s' is no name: letters a to z, digits and _ are", name ? name : "");
+    for (int i = 0; (other = hk_activation_row(ctx, i)) != NULL; i++)
+        if (strcmp(name, other->name) == 0 || (other->alias && strcmp(name, other->alias) == 0))
+            return hk_fail(ctx, HK_ERR_NAME, "hk_activation_define", "'%s' is taken", name);
+    if (info->n_params < 0 || info->n_params > MAX)
+        return hk_fail(ctx, HK_ERR_ARGUMENT, "hk_activation_define", "%s: at most %d parameters",
+                       name, MAX);
+    return HK_OK;
+}
+
+static const char *copy_of(const char *text, bool *ok) {
+    char *copy = strdup(text ? text : "");
+    if (!copy) *ok = false;
+    return copy;
+}
+
+hk_status hk_activation_define(hk_context *ctx, const hk_activation_info *info,
+                               const hk_activation_functions *functions) {
+    if (!ctx) return HK_ERR_MEMORY;
+    HK_TRY(ctx->status);
+    if (!info || !functions || !functions->value || !functions->slope ||
+        (info->n_params > 0 && !functions->param_slopes))
+        return hk_fail(
+            ctx, HK_ERR_ARGUMENT, "hk_activation_define",
+            "a name, a value and a slope are needed, and slopes of parameters if there are any");
+    HK_TRY(check_names(ctx, info));
+    HK_TRY(check(ctx, info, functions));
+    hk__own_activation *own = calloc(1, sizeof *own);
+    if (!own) return hk_fail(ctx, HK_ERR_MEMORY, "hk_activation_define", "no memory");
+    bool ok = true;
+    own->info = *info;
+    own->info.kind = HK_ACTIVATION_OWN;
+    own->info.keeps = HK_KEEP_INPUT;
+    own->info.alias = own->info.gate = own->info.starts_as = NULL;
+    own->info.name = copy_of(info->name, &ok);
+    own->info.formula = copy_of(info->formula, &ok);
+    own->info.derivative = copy_of(info->derivative, &ok);
+    own->info.source = copy_of(info->source, &ok);
+    for (int k = 0; k < info->n_params; k++) {
+        own->info.params[k].name = copy_of(info->params[k].name, &ok);
+        own->info.params[k].words = NULL;
+    }
+    own->info.inits[0].name = NULL;
+    own->functions = *functions;
+    own->op = (hk_op){own->info.name, own_forward, own_backward, own_jvp};
+    hk__object_add(ctx, &own->object, own_free);
+    return ok ? HK_OK : hk_fail(ctx, HK_ERR_MEMORY, "hk_activation_define", "no memory");
+}
