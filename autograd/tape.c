@@ -376,12 +376,19 @@ hk_status hk_op_add_tangent(hk_op_call *c, int k, hk_tensor *t) {
     return c->ctx->status;
 }
 
+/* Masks and indices have none. */
+static bool has_directions(const hk__node *node) {
+    for (int k = 0; k < node->n_out; k++)
+        if (carries_gradients(node->out[k])) return true;
+    return false;
+}
+
 static hk_status node_jvp(hk_context *ctx, const hk__node *node) {
     hk_tensor **const tin = node->gin, **const tout = node->gout;
     bool reached = false;
     for (int k = 0; k < node->n_out; k++) tout[k] = NULL;
     for (int i = 0; i < node->n_in; i++) reached |= (tin[i] = node->in[i]->tangent) != NULL;
-    if (!reached) return HK_OK;
+    if (!reached || !has_directions(node)) return HK_OK;
     if (node->version != ctx->version)
         return hk_fail(ctx, HK_ERR_GRADIENT, "jvp",
                        "%s was computed before the last optimizer step; run the forward pass again",
