@@ -4,31 +4,61 @@
    The blocks of activations.def become inline functions, and these are put into the few loops below. */
 #include "activation_kernels.h"
 
-#include <float.h>
-
 #include "real_math.h"
 
 #ifdef HK_STAMP_f64
 _Thread_local long hk__exponentials;
-#define REAL_MOST DBL_MAX
-#else
-#define REAL_MOST FLT_MAX
 #endif
 
 /* --- what several blocks share ---------------------------------------------------------------------------- */
 
-/* d(uσ(u))/du = σ(u)(1 + uσ(-u)) of swish and its like; *product = σ(u)σ(-u). Where u is limited, the product
-   has vanished. */
-static inline hk_real gate_slope(hk_real u, hk_real *product) {
-    hk_real opposite;
-    const hk_real s = real_sigmoid_both(u, &opposite);
-    *product = s * opposite;
-    return HK_FMA(real_within(u, 120), *product, s);
+static inline hk_real sigmoid_of(hk_real b, hk_real x) {
+    return real_sigmoid_within(real_gate_argument(b, x));
 }
 
-/* P(c)/(1 + |B(c)|) of pau, with c = x within ±2^24; *b = B(c). p: a0..a5, b1..b4. */
+/* What the slopes of swish and its like are made of, with u = b·x. */
+typedef struct gate {
+    hk_real slope;   /* d(uσ(u))/du = σ(u) + uσ(u)σ(-u) */
+    hk_real rest;    /* 1 - slope = σ(-u) - uσ(u)σ(-u), with all digits */
+    hk_real product; /* σ(u)σ(-u) */
+} gate;
+
+static inline gate gate_of(hk_real b, hk_real x) {
+    const hk_real u = real_gate_argument(b, x);
+    hk_real opposite;
+    const hk_real s = real_sigmoid_both(u, &opposite), product = s * opposite;
+    const hk_real other = u < 0 ? 1 - s : opposite; /* which is 0 with an s that was flushed to 0 */
+    return (gate){HK_FMA(u, product, s), HK_FMA(-u, product, other), product};
+}
+
+/* (e·x)²·product for the slope by β: 0 where the product is, whatever x. */
+static inline hk_real gate_beta(hk_real e, hk_real x, hk_real product) {
+    const hk_real t = e * real_within(x, REAL_MOST);
+    return real_gate(t, real_gate(t, product));
+}
+
+#ifdef HK_STAMP_f64
+#define GELU_TANH_LIMIT 22.0
+#else
+#define GELU_TANH_LIMIT 10.02f
+#endif
+/* 2√(2/π)·(c + 0.044715c³) of gelu_tanh in *u, c² in *c2, with c = x limited where σ(u) has become 0 or 1. */
+static inline hk_real gelu_tanh_argument(hk_real x, hk_real *c2, hk_real *u) {
+    const hk_real c = real_within(x, GELU_TANH_LIMIT);
+    *c2 = c * c;
+    *u = c * HK_FMA(*c2, HK_REAL(0.071354816272600249), HK_REAL(1.5957691216057308));
+    return c;
+}
+
+/* Where the powers of pau's argument would leave their range. */
+#ifdef HK_STAMP_f64
+#define PADE_LIMIT 0x1p100
+#else
+#define PADE_LIMIT 0x1p25f
+#endif
+/* P(c)/(1 + |B(c)|) of pau, with c = x within ±PADE_LIMIT; *b = B(c). p: a0..a5, b1..b4. */
 static inline hk_real pade(hk_real x, const hk_real *p, hk_real *b, hk_real *c) {
-    const hk_real v = real_within(x, HK_REAL(0x1p24));
+    const hk_real v = real_within(x, PADE_LIMIT);
     hk_real above = HK_FMA(p[5], v, p[4]), below = HK_FMA(p[9], v, p[8]);
     above = HK_FMA(above, v, p[3]);
     above = HK_FMA(above, v, p[2]);
@@ -39,6 +69,11 @@ static inline hk_real pade(hk_real x, const hk_real *p, hk_real *b, hk_real *c) 
     *b = below * v;
     *c = v;
     return above / (1 + real_abs(*b));
+}
+
+/* The straight line through 0 that pau becomes beyond, where it has the value f. */
+static inline hk_real pade_far(hk_real x, hk_real f) {
+    return real_gate(x, f * real_copysign(1 / PADE_LIMIT, x));
 }
 
 /* Σ x[i] in lanes that the compiler may vectorise without changing the order. */

@@ -7,6 +7,10 @@
 
 #include "activation.h"
 
+#if defined(__GNUC__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmissing-field-initializers" /* fields that are not named are 0 */
+#endif
 const hk_activation_info hk__activation_rows[HK__ROW_COUNT] = {
 #define HK_ACTIVATION(name_, n, keeps_, ...)                                                       \
     {.name = #name_, .n_params = n, .keeps = keeps_, __VA_ARGS__},
@@ -18,6 +22,9 @@ const hk_activation_info hk__activation_rows[HK__ROW_COUNT] = {
 #undef HK_ACTIVATION
 #undef HK_ACTIVATION_WIDE
 };
+#if defined(__GNUC__)
+#pragma GCC diagnostic pop
+#endif
 
 const hk_activation_info *hk_activation_row(const hk_context *ctx, int i) {
     if (i < 0) return NULL;

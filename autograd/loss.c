@@ -48,13 +48,8 @@ static hk_status check_labels(hk_op_call *c, const hk_tensor *logits, const hk_t
     return HK_OK;
 }
 
-/* Rows of logits, a block of rows for each task. */
-enum { BLOCK = 8192 };
-
 typedef struct loss_job {
-    const hk__row_kernels *k;
-    int64_t rows, n, block;
-    int64_t bytes; /* of a row */
+    hk__rows rows;
     const char *x; /* logits; probabilities in a slope */
     char *out;     /* probabilities; gradient in a slope */
     const int32_t *labels;
@@ -64,32 +59,20 @@ typedef struct loss_job {
 } loss_job;
 
 static loss_job job_for(hk_op_call *c, const hk_tensor *x, const hk_tensor *labels) {
-    const int64_t n = x->shape.dim[1];
-    return (loss_job){.k = hk__row_tables[hk__stamp_of(c->ctx, x->dtype)],
-                      .rows = x->shape.dim[0],
-                      .n = n,
-                      .block = n >= BLOCK ? 1 : BLOCK / n,
-                      .bytes = n * (int64_t)hk_dtype_size(x->dtype),
+    return (loss_job){.rows = hk__rows_of(x),
                       .x = x->data,
                       .labels = labels->data,
                       .smoothing = *(const double *)c->attr};
 }
 
-static void run_rows(hk_op_call *c, loss_job *j, hk__task *task) {
-    hk__run(c->ctx, (j->rows + j->block - 1) / j->block, task, j);
-}
-
-static int64_t last_row(const loss_job *j, int64_t block) {
-    return (block + 1) * j->block < j->rows ? (block + 1) * j->block : j->rows;
-}
-
 static void loss_block(void *arg, int64_t block, int worker) {
     (void)worker;
     const loss_job *j = arg;
-    const int64_t end = last_row(j, block);
-    for (int64_t r = block * j->block; r < end; r++)
-        j->losses[r] = j->k->cross_entropy(j->n, j->x + r * j->bytes, j->labels[r], j->smoothing,
-                                           j->out + r * j->bytes);
+    const hk__rows *rows = &j->rows;
+    const int64_t end = hk__rows_end(rows, block);
+    for (int64_t r = block * rows->block; r < end; r++)
+        j->losses[r] = rows->k->cross_entropy(rows->n, j->x + r * rows->bytes, j->labels[r],
+                                              j->smoothing, j->out + r * rows->bytes);
 }
 
 static hk_status cross_entropy_forward(hk_op_call *c) {
@@ -101,23 +84,24 @@ static hk_status cross_entropy_forward(hk_op_call *c) {
     const hk__mark mark = hk__arena_mark(&c->ctx->scratch);
     loss_job j = job_for(c, x, labels);
     j.out = c->out[1]->data;
-    j.losses = hk__scratch(c->ctx, (size_t)j.rows * sizeof(double));
+    j.losses = hk__scratch(c->ctx, (size_t)j.rows.rows * sizeof(double));
     if (!j.losses) return c->ctx->status;
-    run_rows(c, &j, loss_block);
+    hk__rows_run(c->ctx, &j.rows, loss_block, &j);
     double total = 0;
-    for (int64_t r = 0; r < j.rows; r++) total += j.losses[r];
+    for (int64_t r = 0; r < j.rows.rows; r++) total += j.losses[r];
     hk__arena_rewind(&c->ctx->scratch, mark);
-    hk__fill(c->ctx, c->out[0], total / (double)j.rows);
+    hk__fill(c->ctx, c->out[0], total / (double)j.rows.rows);
     return c->ctx->status;
 }
 
 static void loss_slope_block(void *arg, int64_t block, int worker) {
     (void)worker;
     const loss_job *j = arg;
-    const int64_t end = last_row(j, block);
-    for (int64_t r = block * j->block; r < end; r++)
-        j->k->cross_entropy_slope(j->n, j->x + r * j->bytes, j->labels[r], j->smoothing, j->scale,
-                                  j->out + r * j->bytes, j->accumulate);
+    const hk__rows *rows = &j->rows;
+    const int64_t end = hk__rows_end(rows, block);
+    for (int64_t r = block * rows->block; r < end; r++)
+        rows->k->cross_entropy_slope(rows->n, j->x + r * rows->bytes, j->labels[r], j->smoothing,
+                                     j->scale, j->out + r * rows->bytes, j->accumulate);
 }
 
 /* out (+)= scale·(p - target): with scale = g/n the gradient of the logits. */
@@ -128,7 +112,7 @@ static void loss_slope(hk_op_call *c, hk_tensor *out, double scale, bool accumul
     j.out = out->data;
     j.scale = scale;
     j.accumulate = accumulate;
-    run_rows(c, &j, loss_slope_block);
+    hk__rows_run(c->ctx, &j.rows, loss_slope_block, &j);
 }
 
 static hk_status cross_entropy_backward(hk_op_call *c) {

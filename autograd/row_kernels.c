@@ -30,7 +30,7 @@ static hk_real largest(int64_t n, const hk_real *x) {
 
 /* y = e^(x - most); returns Σ y. */
 static hk_real exponentials(int64_t n, const hk_real *x, hk_real most, hk_real *restrict y) {
-    for (int64_t i = 0; i < n; i++) y[i] = real_exp(x[i] - most);
+    for (int64_t i = 0; i < n; i++) y[i] = real_exp_down(x[i] - most);
     hk_real total = 0;
 #define HK_Y(i) y[i]
     HK_SUM(total, n, HK_Y);
@@ -73,9 +73,9 @@ static void log_softmax_slope(int64_t n, const void *value, const void *grad, vo
 #define HK_G(i) g[i]
     HK_SUM(total, n, HK_G);
     if (accumulate)
-        for (int64_t i = 0; i < n; i++) out[i] += g[i] - real_exp(y[i]) * total;
+        for (int64_t i = 0; i < n; i++) out[i] += g[i] - real_exp_down(y[i]) * total;
     else
-        for (int64_t i = 0; i < n; i++) out[i] = g[i] - real_exp(y[i]) * total;
+        for (int64_t i = 0; i < n; i++) out[i] = g[i] - real_exp_down(y[i]) * total;
 }
 
 static double cross_entropy(int64_t n, const void *data, int32_t label, double smoothing,

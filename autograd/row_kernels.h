@@ -3,9 +3,8 @@
 #ifndef HK_ROW_KERNELS_H
 #define HK_ROW_KERNELS_H
 
-#include <stdint.h>
-
-#include "stamp.h"
+#include "context.h"
+#include "tensor.h"
 
 /* Rows have n elements of the stamp's type. out overlaps nothing. */
 typedef struct hk__row_kernels {
@@ -22,5 +21,34 @@ typedef struct hk__row_kernels {
 } hk__row_kernels;
 
 HK_STAMP_TABLES(hk__row_kernels, hk__row);
+
+/* --- rows dealt to threads ------------------------------------------------------------------------- */
+
+/* What the two users of these kernels have in common; the first member of their jobs. */
+typedef struct hk__rows {
+    const hk__row_kernels *k;
+    int64_t rows, n, bytes, block; /* bytes of a row; rows of a block */
+} hk__rows;
+
+/* The rows of t along its last axis. */
+static inline hk__rows hk__rows_of(const hk_tensor *t) {
+    enum { BLOCK = 8192 }; /* elements */
+    hk__rows r;
+    r.k = hk__row_tables[hk__stamp_of(t->ctx, t->dtype)];
+    r.n = t->shape.rank > 0 ? t->shape.dim[t->shape.rank - 1] : 1;
+    r.bytes = r.n * (int64_t)hk_dtype_size(t->dtype);
+    r.rows = r.n > 0 ? hk_shape_count(t->shape) / r.n : 0;
+    r.block = r.n >= BLOCK || r.n == 0 ? 1 : BLOCK / r.n;
+    return r;
+}
+
+/* Runs the task on all blocks. job begins with *rows. Block b is of rows b·block to hk__rows_end. */
+static inline void hk__rows_run(hk_context *ctx, const hk__rows *rows, hk__task *task, void *job) {
+    hk__run(ctx, (rows->rows + rows->block - 1) / rows->block, task, job);
+}
+static inline int64_t hk__rows_end(const hk__rows *rows, int64_t block) {
+    const int64_t end = (block + 1) * rows->block;
+    return end < rows->rows ? end : rows->rows;
+}
 
 #endif

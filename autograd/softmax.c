@@ -3,64 +3,44 @@
 #include "row_kernels.h"
 #include "tape.h"
 
-/* Rows of n elements, a block of rows for each task. */
-enum { BLOCK = 8192 };
-
-typedef struct rows_job {
-    const hk__row_kernels *k;
-    int64_t rows, n, block;
-    size_t size;
+typedef struct softmax_job {
+    hk__rows rows;
     bool log;
     int accumulate;
     const char *x, *g; /* inputs (x: logits, or the result in a slope) */
     char *out;
-} rows_job;
-
-static rows_job job_for(hk_op_call *c, const hk_tensor *t) {
-    rows_job j = {.k = hk__row_tables[hk__stamp_of(c->ctx, t->dtype)],
-                  .n = t->shape.rank > 0 ? t->shape.dim[t->shape.rank - 1] : 1,
-                  .size = hk_dtype_size(t->dtype)};
-    j.rows = j.n > 0 ? hk_shape_count(t->shape) / j.n : 0;
-    j.block = j.n >= BLOCK ? 1 : BLOCK / (j.n > 0 ? j.n : 1);
-    return j;
-}
-
-static void run_rows(hk_op_call *c, rows_job *j, hk__task *task) {
-    hk__run(c->ctx, (j->rows + j->block - 1) / j->block, task, j);
-}
-
-static int64_t last_row(const rows_job *j, int64_t block) {
-    return (block + 1) * j->block < j->rows ? (block + 1) * j->block : j->rows;
-}
+} softmax_job;
 
 /* --- softmax over the last axis ---------------------------------------------------------------------- */
 
 static void value_block(void *arg, int64_t block, int worker) {
     (void)worker;
-    const rows_job *j = arg;
-    const int64_t bytes = j->n * (int64_t)j->size, end = last_row(j, block);
-    for (int64_t r = block * j->block; r < end; r++)
-        (j->log ? j->k->log_softmax : j->k->softmax)(j->n, j->x + r * bytes, j->out + r * bytes);
+    const softmax_job *j = arg;
+    const hk__rows *rows = &j->rows;
+    const int64_t end = hk__rows_end(rows, block);
+    for (int64_t r = block * rows->block; r < end; r++)
+        (j->log ? rows->k->log_softmax : rows->k->softmax)(rows->n, j->x + r * rows->bytes,
+                                                           j->out + r * rows->bytes);
 }
 
 static void slope_block(void *arg, int64_t block, int worker) {
     (void)worker;
-    const rows_job *j = arg;
-    const int64_t bytes = j->n * (int64_t)j->size, end = last_row(j, block);
-    for (int64_t r = block * j->block; r < end; r++)
-        (j->log ? j->k->log_softmax_slope : j->k->softmax_slope)(
-            j->n, j->x + r * bytes, j->g + r * bytes, j->out + r * bytes, j->accumulate);
+    const softmax_job *j = arg;
+    const hk__rows *rows = &j->rows;
+    const int64_t end = hk__rows_end(rows, block);
+    for (int64_t r = block * rows->block; r < end; r++) {
+        const int64_t at = r * rows->bytes;
+        (j->log ? rows->k->log_softmax_slope : rows->k->softmax_slope)(
+            rows->n, j->x + at, j->g + at, j->out + at, j->accumulate);
+    }
 }
 
 static hk_status value_forward(hk_op_call *c, bool log) {
     HK_TRY(hk__need_real(c, 0, 0));
     hk_tensor *x = hk_contiguous(c->in[0]);
     if (!x || !hk_op_output(c, 0, x->dtype, x->shape)) return c->ctx->status;
-    rows_job j = job_for(c, x);
-    j.log = log;
-    j.x = x->data;
-    j.out = c->out[0]->data;
-    run_rows(c, &j, value_block);
+    softmax_job j = {.rows = hk__rows_of(x), .log = log, .x = x->data, .out = c->out[0]->data};
+    hk__rows_run(c->ctx, &j.rows, value_block, &j);
     return c->ctx->status;
 }
 
@@ -68,13 +48,14 @@ static hk_status value_backward(hk_op_call *c, bool log) {
     hk_tensor *g = hk_contiguous(c->gout[0]);
     if (!g) return c->ctx->status;
     bool accumulate;
-    rows_job j = job_for(c, g);
-    j.log = log;
-    j.x = c->out[0]->data;
-    j.g = g->data;
-    j.out = hk__grad_target(c, 0, &accumulate)->data;
-    j.accumulate = accumulate;
-    run_rows(c, &j, slope_block);
+    hk_tensor *gin = hk__grad_target(c, 0, &accumulate);
+    softmax_job j = {.rows = hk__rows_of(g),
+                     .log = log,
+                     .x = c->out[0]->data,
+                     .g = g->data,
+                     .out = gin->data,
+                     .accumulate = accumulate};
+    hk__rows_run(c->ctx, &j.rows, slope_block, &j);
     return c->ctx->status;
 }
 

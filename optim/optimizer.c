@@ -45,15 +45,10 @@ static void cut_segments(hk_optimizer *opt) {
     }
 }
 
-/* A second thread costs about a microsecond to bring in, so an update is cut when it is a few times
-   as long; then into 16 equal pieces or more, which any usual number of threads shares evenly. */
-static int64_t count_pieces(int64_t lines, int n_state) {
-    const int64_t traffic =
-        lines * HK_ALIGN * (3 + 2 * n_state); /* w and state both ways, g once */
-    enum { ALONE = 256 << 10, PIECE = 128 << 10, SHARES = 16 };
-    if (traffic <= ALONE) return 1;
-    const int64_t rounds = (traffic + (int64_t)PIECE * SHARES - 1) / ((int64_t)PIECE * SHARES);
-    return rounds * SHARES;
+/* Bringing in a second thread costs about a microsecond, so an update is shared when it takes a few. */
+static bool worth_sharing(int64_t lines, int n_state) {
+    enum { ALONE = 256 << 10 };
+    return lines * HK_ALIGN * (3 + 2 * n_state) > ALONE; /* bytes: w and state both ways, g once */
 }
 
 /* --- making one ------------------------------------------------------------------------------- */
@@ -155,7 +150,7 @@ hk_optimizer *hk__optimizer_new(hk_context *ctx, const hk_optimizer_class *cls,
     opt->n_groups = 1;
     opt->lr = lr;
     cut_segments(opt);
-    opt->pieces = count_pieces(opt->lines, cls->n_state);
+    opt->shared = worth_sharing(opt->lines, cls->n_state);
     hk__object_add(ctx, &opt->object, destroy);
     return opt;
 }

@@ -46,7 +46,7 @@ struct hk_optimizer {
     hk__group *groups;
     char *state; /* n_state buffers of `lines` lines */
     int64_t lines;
-    int64_t pieces; /* that one update is cut into, by size alone */
+    bool shared; /* by threads: decided by size alone */
 
     double lr, max_norm, max_value;
     int64_t steps;

@@ -8,13 +8,15 @@
 #include <math.h>
 
 enum {
-    CLIP_BYTES = 8 << 10 /* a piece of clipped gradient, in the first-level cache */
+    CLIP_BYTES = 8 << 10, /* a piece of clipped gradient, in the first-level cache */
+    DEALT_LINES = 256     /* parameters shorter than this share one deal with what follows */
 };
 
 /* One step, as the tasks see it. */
 typedef struct update_job {
     const hk_optimizer *opt;
     double lr;
+    int64_t shares;
     bool clips;
     double factor, limit; /* of clipping */
     char *clipped;        /* whole parameters only: room for the longest one's gradient */
@@ -106,28 +108,38 @@ static void update_elements(const update_job *job, const hk__segment *s, int64_t
     }
 }
 
-/* One of `pieces` equal shares of all lines; it may begin and end inside segments. */
-static void update_piece(void *arg, int64_t piece, int worker) {
-    (void)worker;
-    const update_job *job = arg;
+/* Lines [first, last). *segment is the last segment that starts at or before `first`, or one before it;
+   it moves on. */
+static void update_lines(const update_job *job, int64_t first, int64_t last, int *segment) {
     const hk_optimizer *opt = job->opt;
-    const int64_t first = opt->lines * piece / opt->pieces;
-    const int64_t last = opt->lines * (piece + 1) / opt->pieces;
-    int low = 0; /* the last segment that starts at or before `first` */
-    for (int high = opt->n_segments; high - low > 1;) {
-        const int middle = low + (high - low) / 2;
-        if (opt->segments[middle].line <= first)
-            low = middle;
-        else
-            high = middle;
-    }
-    for (int i = low; i < opt->n_segments && opt->segments[i].line < last; i++) {
+    while (*segment + 1 < opt->n_segments && opt->segments[*segment + 1].line <= first)
+        (*segment)++;
+    for (int i = *segment; i < opt->n_segments && opt->segments[i].line < last; i++) {
         const hk__segment *s = &opt->segments[i];
         const int64_t per_line = HK_ALIGN / (int64_t)hk_dtype_size(s->dtype);
         const int64_t begin = first > s->line ? (first - s->line) * per_line : 0;
         const int64_t after = (last - s->line) * per_line;
         const int64_t end = after < s->n ? after : s->n;
         if (begin < end) update_elements(job, s, begin, end);
+    }
+}
+
+/* A thread's share: the same part of every parameter, where products give it the same rows (gemm_run.c),
+   so that weights and gradients stay in the caches of one core. Small parameters are dealt as one. */
+static void update_share(void *arg, int64_t share, int worker) {
+    (void)worker;
+    const update_job *job = arg;
+    const hk_optimizer *opt = job->opt;
+    int segment = 0;
+    for (int slot = 0; slot < opt->n_slots;) {
+        const int64_t start = opt->slots[slot].line;
+        int64_t lines = 0;
+        while (lines < DEALT_LINES && slot < opt->n_slots) {
+            slot++;
+            lines = (slot < opt->n_slots ? opt->slots[slot].line : opt->lines) - start;
+        }
+        update_lines(job, start + lines * share / job->shares,
+                     start + lines * (share + 1) / job->shares, &segment);
     }
 }
 
@@ -162,7 +174,8 @@ static hk_status run_update(hk_optimizer *opt, update_job *job) {
     hk_context *ctx = opt->object.ctx;
     if (opt->cls.elementwise) {
         if (opt->prepare) opt->prepare(opt->hyper, opt->steps + 1);
-        hk__run(ctx, opt->pieces, update_piece, job);
+        job->shares = opt->shared ? hk__pool_threads(ctx->pool) : 1;
+        hk__run(ctx, job->shares, update_share, job);
         return HK_OK;
     }
     const hk__mark mark = hk__arena_mark(&ctx->scratch);

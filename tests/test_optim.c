@@ -268,7 +268,7 @@ static double *train(const rule *r, const way *how, const int64_t *n, int64_t *c
     net t;
     net_make(&t, ctx, HK_F32, how->flat, 3, n);
     hk_optimizer *opt = make(r, &t);
-    *cut = opt->pieces > 1;
+    *cut = opt->shared;
     assert_int_equal(opt->n_segments, how->flat ? 1 : 3);
     for (uint64_t step = 1; step <= 3; step++) {
         new_gradients(&t, step);

@@ -22,9 +22,8 @@
 extern _Thread_local long hk__exponentials;
 
 #define HK_FMA(a, b, c) fma(a, b, c)
-#define real_exp(x) (hk__exponentials++, exp(x))
 #define real_exp_down(x) (hk__exponentials++, exp(x))
-#define real_expm1(x) (hk__exponentials++, expm1(x))
+#define real_expm1_down(x) (hk__exponentials++, expm1(x))
 #define real_tanh(x) (hk__exponentials++, tanh(x))
 #define real_log1p(u) log1p(u)
 #define real_abs(x) fabs(x)
@@ -52,19 +51,15 @@ static inline uint32_t hk__bits_of(float x) {
     return bits;
 }
 
-/* x = n·ln 2 + r with n = x/ln 2 rounded and |r| <= ln(2)/2. Adding 1.5·2^23 rounds to an integer and
-   leaves it in the low bits of n_bits. ln 2 is taken off in two parts, the first with few bits so that its
-   product with n is exact. */
-static inline float hk__exp_reduce(float x, float *n, uint32_t *n_bits) {
-    const float shifted = HK_FMA(x, 1.44269504f, 12582912.0f);
-    *n = shifted - 12582912.0f;
-    *n_bits = hk__bits_of(shifted);
-    const float r = HK_FMA(-*n, 0.693359375f, x);
-    return HK_FMA(-*n, -2.12194440e-4f, r);
-}
-
-/* e^r - 1 = r + r²·Q(r) for |r| <= ln(2)/2. */
-static inline float hk__expm1_core(float r) {
+/* e^r - 1 = r + r²·Q(r), and 2^n: x = n·ln 2 + r with n = x/ln 2 rounded and |r| <= ln(2)/2, for x from -88 to 88.
+   Adding 1.5·2^23 + 127 rounds to an integer and leaves n + 127, the exponent of 2^n, in the low bits; 0 there is 0,
+   so e^x is 0 below -87.68. ln 2 is taken off in two parts, the first with few bits so that its product with n is
+   exact. */
+static inline float hk__expm1_part(float x, float *power) {
+    const float magic = 12583039.0f, shifted = HK_FMA(x, 1.44269504f, magic), n = shifted - magic;
+    *power = hk__float_of(hk__bits_of(shifted) << 23);
+    float r = HK_FMA(-n, 0.693359375f, x);
+    r = HK_FMA(-n, -2.12194440e-4f, r);
     float q = HK_FMA(0x1.6a2352p-10f, r, 0x1.123a6cp-7f);
     q = HK_FMA(q, r, 0x1.5558f4p-5f);
     q = HK_FMA(q, r, 0x1.55549p-3f);
@@ -72,37 +67,25 @@ static inline float hk__expm1_core(float r) {
     return HK_FMA(r * r, q, r);
 }
 
-/* e^x = 2^n · e^r, any x. 2^n is applied in two halves, since n may leave the range of the exponent. */
-static inline float real_exp(float x) {
-    const float low = x < -104.0f ? -104.0f : x;
-    float n;
-    uint32_t n_bits;
-    const float r = hk__exp_reduce(low > 89.0f ? 89.0f : low, &n, &n_bits);
-    const int32_t k = (int32_t)(n_bits - 0x4B400000u);
-    const int32_t half = k >> 1;
-    const float scale1 = hk__float_of((uint32_t)(half + 127) << 23);
-    const float scale2 = hk__float_of((uint32_t)(k - half + 127) << 23);
-    return (1.0f + hk__expm1_core(r)) * scale1 * scale2;
+/* e^x = 2^n + 2^n·(e^r - 1) for x from -88 to 88. */
+static inline float hk__exp_part(float x) {
+    float power;
+    const float part = hk__expm1_part(x, &power);
+#if defined(__FMA__) || defined(__aarch64__)
+    return HK_FMA(part, power, power);
+#else
+    return (1.0f + part) * power; /* a product part·power alone could be flushed to 0 */
+#endif
 }
 
-/* e^x for x <= 0 (and up to 88), all that activations need: what is below 2^-126 is 0, so 2^n is one number. */
-static inline float real_exp_down(float x) {
-    float n;
-    uint32_t n_bits;
-    const float r = hk__exp_reduce(x < -87.3365f ? -87.3365f : x, &n, &n_bits);
-    const float scale = hk__float_of((n_bits << 23) + 0x3F800000u);
-    return x < -87.3365f ? 0.0f : (1.0f + hk__expm1_core(r)) * scale;
-}
+/* e^x for x <= 0, all that activations need. */
+static inline float real_exp_down(float x) { return hk__exp_part(x < -88.0f ? -88.0f : x); }
 
-/* e^x - 1 = 2^n·(e^r - 1) + (2^n - 1): exact as r near 0, and -1 far below. */
-static inline float real_expm1(float x) {
-    const float low = x < -30.0f ? -30.0f : x;
-    float n;
-    uint32_t n_bits;
-    const float r = hk__exp_reduce(low > 88.0f ? 88.0f : low, &n, &n_bits);
-    const float scale = hk__float_of((n_bits << 23) + 0x3F800000u);
-    const float y = HK_FMA(scale, hk__expm1_core(r), scale - 1.0f);
-    return x > 88.7228317f ? HUGE_VALF : y;
+/* e^x - 1 = 2^n·(e^r - 1) + (2^n - 1) for x <= 0: exact as r near 0, and -1 far below. */
+static inline float real_expm1_down(float x) {
+    float power;
+    const float part = hk__expm1_part(x < -30.0f ? -30.0f : x, &power);
+    return HK_FMA(power, part, power - 1.0f);
 }
 
 /* Odd polynomial near 0, where 1 - 2/(e^2|x| + 1) would cancel; beyond |x| = 9.02 the result is ±1. */
@@ -114,33 +97,71 @@ static inline float real_tanh(float x) {
     p = HK_FMA(p, s, -0x1.555534p-2f);
     const float near = HK_FMA(x * s, p, x);
     const float c = a > 10.0f ? 10.0f : a;
-    const float far = 1.0f - 2.0f / (real_exp_down(2.0f * c) + 1.0f);
+    const float far = 1.0f - 2.0f / (hk__exp_part(2.0f * c) + 1.0f);
     return real_copysign(a < 0.625f ? near : far, x); /* -0 gives -0 */
 }
 
-/* log(1 + u) for 0 <= u <= 1: 2·artanh(s) with s = u/(2 + u). */
+/* log(1 + u) = u + u²·Q(u) for 0 <= u <= 1, all that softplus needs. A polynomial rather than 2·artanh(u/(2 + u)): no
+   division. Fitted to the least relative error, 5e-9. */
 static inline float real_log1p(float u) {
-    const float s = u / (2.0f + u), t = s * s;
-    float p = HK_FMA(0x1.f1aeep-4f, t, 0x1.b6d6a4p-4f);
-    p = HK_FMA(p, t, 0x1.250972p-3f);
-    p = HK_FMA(p, t, 0x1.9996a8p-3f);
-    p = HK_FMA(p, t, 0x1.555558p-2f);
-    return HK_FMA(2.0f * s * t, p, 2.0f * s);
+    float q = HK_FMA(-0x1.a93368p-9f, u, 0x1.453f0ep-6f);
+    q = HK_FMA(q, u, -0x1.d29ccap-5f);
+    q = HK_FMA(q, u, 0x1.b25360p-4f);
+    q = HK_FMA(q, u, -0x1.397562p-3f);
+    q = HK_FMA(q, u, 0x1.92f696p-3f);
+    q = HK_FMA(q, u, -0x1.ff0f88p-3f);
+    q = HK_FMA(q, u, 0x1.554c80p-2f);
+    q = HK_FMA(q, u, -0x1.ffffbep-2f);
+    return HK_FMA(u * u, q, u);
 }
 
 #endif
 
-/* σ(x) = 1/(1 + e^-x), from z = e^-|x| <= 1: accurate in both tails, never overflows. */
-static inline hk_real real_sigmoid(hk_real x) {
-    const hk_real z = real_exp_down(-real_abs(x));
-    return (x < 0 ? z : 1) / (1 + z);
+/* x brought into ±limit; NaN passes. */
+static inline hk_real real_within(hk_real x, hk_real limit) {
+    const hk_real c = x < -limit ? -limit : x;
+    return c > limit ? limit : c;
 }
 
-/* σ(x) and σ(-x) from one exponential; both keep all digits, which 1 - σ(x) would not. */
-static inline hk_real real_sigmoid_both(hk_real x, hk_real *opposite) {
-    const hk_real z = real_exp_down(-real_abs(x)), big = 1 / (1 + z), small = z / (1 + z);
-    *opposite = x < 0 ? big : small;
-    return x < 0 ? small : big;
+/* Where σ(-|u|) and Φ(-|x|) leave the range of normal numbers. Kernels run with denormals flushed, so they are 0
+   there. */
+#ifdef HK_STAMP_f64
+#define REAL_GATE_LIMIT 745.5
+#define REAL_TAIL_LIMIT 40.0
+#define REAL_EXP(u) real_exp_down(u)
+#define REAL_MOST 0x1.fffffffffffffp1023
+#else
+#define REAL_GATE_LIMIT 87.5f
+#define REAL_TAIL_LIMIT 13.2f
+#define REAL_EXP(u) hk__exp_part(u)
+#define REAL_MOST 0x1.fffffep127f
+#endif
+
+/* b·x within the gate's limit. x is limited, not the product, so that b = 0 and x = ∞ give 0. */
+static inline hk_real real_gate_argument(hk_real b, hk_real x) {
+    const hk_real far = REAL_GATE_LIMIT / real_abs(b);
+    return b * real_within(x, far < REAL_MOST ? far : REAL_MOST);
+}
+
+/* σ(u) = 1/(1 + e^-u) for |u| within the gate's limit; all digits in both tails. */
+static inline hk_real real_sigmoid_within(hk_real u) { return 1 / (1 + REAL_EXP(-u)); }
+
+/* σ(x), any x. */
+static inline hk_real real_sigmoid(hk_real x) {
+    return real_sigmoid_within(real_within(x, REAL_GATE_LIMIT));
+}
+
+/* σ(u) and *opposite = σ(-u), both with all digits, which 1 - σ(u) would not have; |u| within the gate's limit. */
+static inline hk_real real_sigmoid_both(hk_real u, hk_real *opposite) {
+#ifdef HK_STAMP_f64
+    const double z = real_exp_down(-fabs(u)), big = 1 / (1 + z), small = z * big;
+    *opposite = u < 0 ? big : small;
+    return u < 0 ? small : big;
+#else
+    const float z = hk__exp_part(-u), s = 1 / (1 + z);
+    *opposite = z * s;
+    return s;
+#endif
 }
 
 /* log(1 + e^x) = max(x, 0) + log(1 + e^-|x|). */
@@ -148,24 +169,25 @@ static inline hk_real real_softplus(hk_real x) {
     return (x < 0 ? 0 : x) + real_log1p(real_exp_down(-real_abs(x)));
 }
 
-/* Φ(-|x|), the normal distribution's tail, and its density φ(x) in *density. In float, with a = |x|,
-   Φ(-a) = e^(-a²/2)·u·P(u), u = 1/(1 + 0.35 a); what a² loses in rounding, times -1/2, corrects the
-   exponential, which would lose 40 ulp at a = 13. */
-static inline hk_real real_normal_tail(hk_real x, hk_real *density) {
+/* Φ(-a), the normal distribution's tail, and its density φ(a) in *density, with a = *limited = |x| within its limit. In float,
+   Φ(-a) = e^(-a²/2)·u·P(u), u = 1/(1 + 0.35 a); what a²/2 loses in rounding corrects the exponential, which would
+   lose 40 ulp at a = 13. Beyond 13.2 the tail is below the normal numbers. */
+static inline hk_real real_normal_tail(hk_real x, hk_real *limited, hk_real *density) {
+    const hk_real b = real_abs(x), a = b > REAL_TAIL_LIMIT ? REAL_TAIL_LIMIT : b;
+    *limited = a;
 #ifdef HK_STAMP_f64
-    *density = 0.39894228040143267794 * real_exp(-x * x / 2);
-    return 0.5 * erfc(fabs(x) * 0.70710678118654752440);
+    *density = 0.39894228040143267794 * real_exp_down(-a * a / 2);
+    return 0.5 * erfc(a * 0.70710678118654752440);
 #else
-    const float b = real_abs(x), a = b > 15.0f ? 15.0f : b, h = a * a;
+    const float m = -0.5f * a, h = m * a;
 #if defined(__FMA__) || defined(__aarch64__)
-    const float lost = HK_FMA(a, a, -h);
+    const float lost = HK_FMA(m, a, -h);
 #else
     /* Without FMA the loss comes from halves of 12 bits, whose products are exact (Dekker 1971). */
     const float high = hk__float_of(hk__bits_of(a) & 0xFFFFF000u), low = a - high;
-    const float lost = ((high * high - h) + 2.0f * high * low) + low * low;
+    const float lost = ((-0.5f * high * high - h) - high * low) - 0.5f * low * low;
 #endif
-    float e = real_exp_down(-0.5f * h);
-    e = HK_FMA(e * -0.5f, lost, e);
+    const float part = hk__exp_part(h), e = HK_FMA(part, lost, part);
     const float u = 1.0f / HK_FMA(0.35f, a, 1.0f);
     float p = HK_FMA(-0x1.ddb908p-6f, u, 0x1.26f9aep-3f);
     p = HK_FMA(p, u, -0x1.05faa8p-2f);
@@ -182,11 +204,5 @@ static inline hk_real real_normal_tail(hk_real x, hk_real *density) {
 
 /* x·w, 0 where w is: a gate that closes wins over an infinite x. NaN passes. */
 static inline hk_real real_gate(hk_real x, hk_real w) { return w == 0 ? 0 : x * w; }
-
-/* x brought into ±limit; NaN passes. */
-static inline hk_real real_within(hk_real x, hk_real limit) {
-    const hk_real c = x < -limit ? -limit : x;
-    return c > limit ? limit : c;
-}
 
 #endif
