@@ -11,32 +11,23 @@
 
 #include "activation.h"
 
-typedef struct attributes {
-    hk_activation_spec spec;
-    int at[HK_ACTIVATION_MAX_PARAMS]; /* which input a parameter is; 0: the number of spec */
-} attributes;
-
 enum { PIECE = 4096, TILE = HK__ACTIVATION_TILE, MAX = HK_ACTIVATION_MAX_PARAMS };
 
 static const hk__activation_kernels_row *kernels(const hk_op_call *c) {
-    const attributes *a = c->attr;
+    const hk__activation_attr *a = c->attr;
     return &hk__activation_tables[hk__stamp_of(c->ctx, c->in[0]->dtype)]
                 ->row[hk__row_of(a->spec.info)];
 }
 
 /* --- parameters as numbers ---------------------------------------------------------------------------------- */
 
-static double number_at(const hk_tensor *t, int64_t i) {
-    return t->dtype == HK_F64 ? ((const double *)t->data)[i] : (double)((const float *)t->data)[i];
-}
-
 /* Whether every parameter is one number. Then they are in value. */
 static bool all_numbers(const hk_op_call *c, double value[MAX]) {
-    const attributes *a = c->attr;
+    const hk__activation_attr *a = c->attr;
     for (int i = 1; i < c->n_in; i++)
         if (hk_shape_count(c->in[i]->shape) != 1) return false;
     for (int k = 0; k < a->spec.info->n_params; k++)
-        value[k] = a->at[k] ? number_at(c->in[a->at[k]], 0) : a->spec.value[k];
+        value[k] = a->at[k] ? hk__number_at(c->in[a->at[k]], 0) : a->spec.value[k];
     return true;
 }
 
@@ -54,7 +45,7 @@ static bool is_channel_vector(const hk_tensor *t, hk_shape x) {
 
 /* Whether x falls into such stretches, long enough for a call each. */
 static bool has_stretches(const hk_op_call *c, stretches *s) {
-    const attributes *a = c->attr;
+    const hk__activation_attr *a = c->attr;
     const hk_shape x = c->in[0]->shape;
     *s = (stretches){.length = hk_shape_count(x), .count = 1, .channels = 1};
     if (!hk__is_contiguous(c->in[0]) || s->length == 0) return false;
@@ -101,6 +92,7 @@ static void pass_tile(const pass *p, size_t at, int64_t m, const double *value, 
     place[0] = p->out && m == whole && !p->accumulate && !p->streamed ? p->out + at : tile[0];
     for (int k = 1; k < operands; k++) {
         place[k] = (void *)(uintptr_t)(from[k] + at);
+        if (p->streamed) hk__map_ask(from[k] + at + 2 * TILE * p->size, bytes);
         if (m == whole) continue;
         memcpy(tile[k], from[k] + at, bytes);
         memset(tile[k] + bytes, 0, (size_t)(whole - m) * p->size);
@@ -113,31 +105,33 @@ static void pass_tile(const pass *p, size_t at, int64_t m, const double *value, 
     if (!p->out || place[0] != (void *)tile[0]) return;
     if (p->accumulate)
         hk__map_add(p->out + at, tile[0], m, p->size);
+    else if (p->streamed && m == TILE)
+        hk__map_stream(c->ctx, p->out + at, tile[0], bytes);
     else
-        hk__map_store(p->out + at, tile[0], bytes, p->streamed && m == whole);
+        memcpy(p->out + at, tile[0], bytes);
 }
 
 static void pass_piece(void *arg, int64_t b, int worker) {
     (void)worker;
     const pass *p = arg;
-    const attributes *a = p->c->attr;
+    const hk__activation_attr *a = p->c->attr;
     const int64_t stretch = b / p->pieces, channel = stretch % p->s.channels;
     const int64_t first = b % p->pieces * PIECE;
     const int64_t n = p->s.length - first < PIECE ? p->s.length - first : PIECE;
     double value[MAX];
     for (int k = 0; k < p->n_params; k++)
-        value[k] =
-            a->at[k] ? number_at(p->c->in[a->at[k]], channel * p->s.stride[k]) : a->spec.value[k];
+        value[k] = a->at[k] ? hk__number_at(p->c->in[a->at[k]], channel * p->s.stride[k])
+                            : a->spec.value[k];
     double *sums = p->sums ? p->sums + b * p->n_params : NULL;
     for (int k = 0; sums && k < p->n_params; k++) sums[k] = 0;
     for (int64_t i = 0; i < n; i += TILE)
         pass_tile(p, (size_t)(stretch * p->s.length + first + i) * p->size,
                   n - i < TILE ? n - i : TILE, value, sums);
-    hk__map_stored();
+    if (p->streamed) hk__map_streamed();
 }
 
 static void run_pass(pass *p) {
-    const attributes *a = p->c->attr;
+    const hk__activation_attr *a = p->c->attr;
     p->kernels = kernels(p->c);
     p->n_params = a->spec.info->n_params;
     p->size = hk_dtype_size(p->c->in[0]->dtype);
@@ -149,7 +143,7 @@ static void run_pass(pass *p) {
 
 /* The sums of all pieces of a parameter, in order, as its gradient. */
 static hk_status add_sums(hk_op_call *c, const pass *p, int k) {
-    const attributes *a = c->attr;
+    const hk__activation_attr *a = c->attr;
     const int input = a->at[k];
     if (!input || !hk_op_needs(c, input)) return HK_OK;
     bool accumulate;
@@ -157,14 +151,11 @@ static hk_status add_sums(hk_op_call *c, const pass *p, int k) {
     if (!grad) return c->ctx->status;
     const int64_t channels = p->s.stride[k] ? p->s.channels : 1;
     for (int64_t channel = 0; channel < channels; channel++) {
-        double total = accumulate ? number_at(grad, channel) : 0;
+        double total = accumulate ? hk__number_at(grad, channel) : 0;
         for (int64_t s = channel; s < p->s.count; s += channels)
             for (int64_t i = 0; i < p->pieces; i++)
                 total += p->sums[(s * p->pieces + i) * p->n_params + k];
-        if (grad->dtype == HK_F64)
-            ((double *)grad->data)[channel] = total;
-        else
-            ((float *)grad->data)[channel] = (float)total;
+        hk__number_put(grad, channel, total);
     }
     return HK_OK;
 }
@@ -177,7 +168,7 @@ static hk_status backward_in_stretches(hk_op_call *c, const stretches *s) {
               .accumulate = accumulate,
               .out = gx ? gx->data : NULL,
               .g = c->gout[0]->data};
-    const attributes *a = c->attr;
+    const hk__activation_attr *a = c->attr;
     const hk__mark mark = hk__arena_mark(&c->ctx->scratch);
     const int64_t pieces = s->count * ((s->length + PIECE - 1) / PIECE);
     p.sums = hk__scratch(c->ctx, (size_t)(pieces * a->spec.info->n_params) * sizeof(double));
@@ -192,7 +183,7 @@ static hk_status backward_in_stretches(hk_op_call *c, const stretches *s) {
 /* out (+)= along · slope by a kernel whose first operands are along, x, y; param is handed to it. */
 static void by_operands(const hk_op_call *c, hk__map_fn *fn, const double *param, hk_tensor *out,
                         int n_first, hk_tensor *const *first, bool accumulate) {
-    const attributes *a = c->attr;
+    const hk__activation_attr *a = c->attr;
     const int n_params = a->spec.info->n_params;
     hk_tensor *operands[3 + MAX];
     hk_tensor number[MAX];
@@ -258,7 +249,7 @@ static hk_status act_forward(hk_op_call *c) {
 }
 
 static hk_status refuse_without_slope(const hk_op_call *c) {
-    const hk_activation_spec *spec = &((const attributes *)c->attr)->spec;
+    const hk_activation_spec *spec = &((const hk__activation_attr *)c->attr)->spec;
     const int chooser = spec->info->surrogate;
     if (!chooser || spec->value[chooser] != 0) return HK_OK;
     return hk_fail(
@@ -276,7 +267,7 @@ static bool needs_parameters(const hk_op_call *c) {
 }
 
 static hk_status act_backward(hk_op_call *c) {
-    const attributes *a = c->attr;
+    const hk__activation_attr *a = c->attr;
     HK_TRY(refuse_without_slope(c));
     stretches s;
     if (needs_parameters(c) && has_stretches(c, &s) && hk__is_contiguous(c->gout[0]))
@@ -295,7 +286,7 @@ static hk_status act_backward(hk_op_call *c) {
 }
 
 static hk_status act_jvp(hk_op_call *c) {
-    const attributes *a = c->attr;
+    const hk__activation_attr *a = c->attr;
     HK_TRY(refuse_without_slope(c));
     bool accumulate;
     if (c->tin[0]) {
@@ -317,11 +308,9 @@ static const hk_op act_ops[HK__ACT_COUNT] = {
 #undef HK_ACTIVATION
 };
 
-hk_tensor *hk_activate_with(hk_tensor *x, const hk_activation_spec *spec,
-                            hk_tensor *const *params) {
-    if (spec->info->kind == HK_ACTIVATION_OWN) return hk__activate_own(x, spec, params);
-    if (spec->info->kind != HK_ACTIVATION_POINTWISE) return hk__activate_axis(x, spec);
-    attributes a = {.spec = *spec};
+hk_tensor *hk__apply_activation(const hk_op *op, hk_tensor *x, const hk_activation_spec *spec,
+                                hk_tensor *const *params) {
+    hk__activation_attr a = {.spec = *spec};
     hk_tensor *in[1 + MAX] = {x};
     int n = 1;
     for (int k = 0; params && k < spec->info->n_params; k++) {
@@ -329,7 +318,15 @@ hk_tensor *hk_activate_with(hk_tensor *x, const hk_activation_spec *spec,
         a.at[k] = n;
         in[n++] = params[k];
     }
-    return hk_apply(&act_ops[hk__row_of(spec->info)], &a, sizeof a, n, in, 1, NULL);
+    return hk_apply(op, &a, sizeof a, n, in, 1, NULL);
+}
+
+hk_tensor *hk_activate_with(hk_tensor *x, const hk_activation_spec *spec,
+                            hk_tensor *const *params) {
+    if (spec->info->kind == HK_ACTIVATION_OWN)
+        return hk__apply_activation(&hk__own_of(spec->info)->op, x, spec, params);
+    if (spec->info->kind != HK_ACTIVATION_POINTWISE) return hk__activate_axis(x, spec);
+    return hk__apply_activation(&act_ops[hk__row_of(spec->info)], x, spec, params);
 }
 
 hk_tensor *hk_activate(hk_tensor *x, const char *text) {

@@ -40,9 +40,27 @@ static inline const hk__own_activation *hk__own_of(const hk_activation_info *inf
                                                       offsetof(hk__own_activation, info));
 }
 
-/* hk_activate_with for the kinds that are not pointwise; the first also refuses networks. */
+/* What the operation of an activation keeps: in[0] is x, the other inputs are those parameters that are tensors. */
+typedef struct hk__activation_attr {
+    hk_activation_spec spec;
+    int at[HK_ACTIVATION_MAX_PARAMS]; /* which input a parameter is; 0: the number of spec */
+} hk__activation_attr;
+/* Runs op with them; params as in hk_activate_with. */
+hk_tensor *hk__apply_activation(const hk_op *op, hk_tensor *x, const hk_activation_spec *spec,
+                                hk_tensor *const *params);
+/* Element i of a contiguous f32 or f64 tensor. */
+static inline double hk__number_at(const hk_tensor *t, int64_t i) {
+    return t->dtype == HK_F64 ? ((const double *)t->data)[i] : (double)((const float *)t->data)[i];
+}
+static inline void hk__number_put(hk_tensor *t, int64_t i, double value) {
+    if (t->dtype == HK_F64)
+        ((double *)t->data)[i] = value;
+    else
+        ((float *)t->data)[i] = (float)value;
+}
+
+/* hk_activate_with for functions of a row; refuses networks. */
 hk_tensor *hk__activate_axis(hk_tensor *x, const hk_activation_spec *spec);
-hk_tensor *hk__activate_own(hk_tensor *x, const hk_activation_spec *spec, hk_tensor *const *params);
 
 /* Checks that every parameter broadcasts to x and has its type. */
 hk_status hk__check_parameters(hk_op_call *c);

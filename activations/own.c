@@ -10,31 +10,15 @@ enum { MAX = HK_ACTIVATION_MAX_PARAMS };
 
 /* --- the operation ------------------------------------------------------------------------------------------------ */
 
-typedef struct attributes {
-    hk_activation_spec spec;
-    int at[MAX]; /* which input a parameter is; 0: the number of spec */
-} attributes;
-
-static double get(const hk_tensor *t, int64_t i) {
-    return t->dtype == HK_F64 ? ((const double *)t->data)[i] : (double)((const float *)t->data)[i];
-}
-
-static void put(hk_tensor *t, int64_t i, double value) {
-    if (t->dtype == HK_F64)
-        ((double *)t->data)[i] = value;
-    else
-        ((float *)t->data)[i] = (float)value;
-}
-
 /* x and the parameters side by side: contiguous, and of x's shape. */
 typedef struct operands {
     const hk_activation_functions *functions;
     hk_tensor *x, *p[MAX];
-    const attributes *a;
+    const hk__activation_attr *a;
 } operands;
 
 static bool open_operands(hk_op_call *c, operands *o) {
-    const attributes *a = c->attr;
+    const hk__activation_attr *a = c->attr;
     *o = (operands){&hk__own_of(a->spec.info)->functions, hk_contiguous(c->in[0]), {NULL}, a};
     bool ok = o->x != NULL;
     for (int k = 0; k < a->spec.info->n_params && ok; k++) {
@@ -46,7 +30,7 @@ static bool open_operands(hk_op_call *c, operands *o) {
 }
 
 static void parameters_at(const operands *o, int64_t i, double p[MAX]) {
-    for (int k = 0; k < MAX; k++) p[k] = o->p[k] ? get(o->p[k], i) : o->a->spec.value[k];
+    for (int k = 0; k < MAX; k++) p[k] = o->p[k] ? hk__number_at(o->p[k], i) : o->a->spec.value[k];
 }
 
 static hk_status own_forward(hk_op_call *c) {
@@ -57,7 +41,7 @@ static hk_status own_forward(hk_op_call *c) {
         return c->ctx->status;
     for (int64_t i = 0; i < hk_shape_count(o.x->shape); i++) {
         parameters_at(&o, i, p);
-        put(c->out[0], i, o.functions->value(get(o.x, i), p));
+        hk__number_put(c->out[0], i, o.functions->value(hk__number_at(o.x, i), p));
     }
     return HK_OK;
 }
@@ -70,14 +54,17 @@ static hk_tensor *along(hk_op_call *c, int input, hk_tensor *direction) {
     for (int64_t i = 0; out && i < hk_shape_count(o.x->shape); i++) {
         double p[MAX], d[MAX] = {0};
         parameters_at(&o, i, p);
-        if (input > 0) o.functions->param_slopes(get(o.x, i), p, d);
-        put(out, i, get(v, i) * (input > 0 ? d[input - 1] : o.functions->slope(get(o.x, i), p)));
+        if (input > 0) o.functions->param_slopes(hk__number_at(o.x, i), p, d);
+        hk__number_put(out, i,
+                       hk__number_at(v, i) * (input > 0
+                                                  ? d[input - 1]
+                                                  : o.functions->slope(hk__number_at(o.x, i), p)));
     }
     return out;
 }
 
 static hk_status own_backward(hk_op_call *c) {
-    const attributes *a = c->attr;
+    const hk__activation_attr *a = c->attr;
     if (hk_op_needs(c, 0)) HK_TRY(hk_op_add_grad(c, 0, along(c, 0, c->gout[0])));
     for (int k = 0; k < a->spec.info->n_params; k++)
         if (a->at[k] && hk_op_needs(c, a->at[k]))
@@ -86,7 +73,7 @@ static hk_status own_backward(hk_op_call *c) {
 }
 
 static hk_status own_jvp(hk_op_call *c) {
-    const attributes *a = c->attr;
+    const hk__activation_attr *a = c->attr;
     if (c->tin[0]) HK_TRY(hk_op_add_tangent(c, 0, along(c, 0, c->tin[0])));
     for (int k = 0; k < a->spec.info->n_params; k++) {
         hk_tensor *t = a->at[k] ? c->tin[a->at[k]] : NULL;
@@ -95,19 +82,6 @@ static hk_status own_jvp(hk_op_call *c) {
         HK_TRY(hk_op_add_tangent(c, 0, t ? along(c, k + 1, t) : NULL));
     }
     return HK_OK;
-}
-
-hk_tensor *hk__activate_own(hk_tensor *x, const hk_activation_spec *spec,
-                            hk_tensor *const *params) {
-    attributes a = {.spec = *spec};
-    hk_tensor *in[1 + MAX] = {x};
-    int n = 1;
-    for (int k = 0; params && k < spec->info->n_params; k++) {
-        if (!params[k]) continue;
-        a.at[k] = n;
-        in[n++] = params[k];
-    }
-    return hk_apply(&hk__own_of(spec->info)->op, &a, sizeof a, n, in, 1, NULL);
 }
 
 /* --- checking the derivatives ------------------------------------------------------------------------------------- */

@@ -2,6 +2,8 @@
    SPDX-License-Identifier: MIT */
 #include "map.h"
 
+#include "map_kernels.h"
+
 #include <string.h>
 
 #if defined(__SSE2__)
@@ -12,11 +14,13 @@ enum {
     HK_MAP_TILE = 512,   /* elements that pass through the first-level cache at once */
     HK_MAP_BLOCK = 8192, /* elements that a thread takes at once, where all is contiguous */
     HK_MAP_THREADED = 4 * HK_MAP_BLOCK, /* below this one thread is faster than two */
-    HK_MAP_STREAMED = 64 << 20          /* bytes of output that are too many for any cache */
+    HK_MAP_STREAMED = 64 << 20,         /* bytes of output that are too many for any cache */
+    ASK_AHEAD = 2 * HK_MAP_TILE         /* elements: how far ahead inputs are asked for then */
 };
 
 /* Operands seen through one common shape whose axes were joined where all strides allow. */
 typedef struct job {
+    const hk_context *ctx;
     hk__map_fn *fn;
     const double *param;
     int rank, n; /* n operands, the output included as number 0 */
@@ -99,23 +103,18 @@ static void add_into(char *to, int64_t stride, const void *tile, int64_t n, bool
 }
 
 bool hk__map_streams(const void *out, size_t bytes) {
-    return bytes >= HK_MAP_STREAMED && (uintptr_t)out % 16 == 0;
+    return bytes >= HK_MAP_STREAMED && (uintptr_t)out % HK_ALIGN == 0;
 }
 
-/* Where the output is larger than the caches, its lines need not be read before they are written. */
-void hk__map_store(void *to, const void *tile, size_t bytes, bool streamed) {
-#if defined(__SSE2__)
-    const __m128i *from = tile;
-    for (size_t i = 0; streamed && i < bytes / sizeof *from; i++)
-        _mm_stream_si128((__m128i *)to + i, from[i]);
-    if (streamed) return;
-#else
-    (void)streamed;
-#endif
-    memcpy(to, tile, bytes);
+void hk__map_stream(const hk_context *ctx, void *to, const void *tile, size_t bytes) {
+    hk__map_tables[ctx->stamp]->stream(to, tile, bytes);
 }
 
-void hk__map_stored(void) {
+void hk__map_ask(const void *input, size_t bytes) {
+    for (size_t i = 0; i < bytes; i += HK_ALIGN) __builtin_prefetch((const char *)input + i);
+}
+
+void hk__map_streamed(void) {
 #if defined(__SSE2__)
     _mm_sfence();
 #endif
@@ -136,6 +135,7 @@ static void run_tile(const job *j, char *const *at, const int64_t *stride, const
         const size_t size = j->size[k];
         char *place = at[k] + first * stride[k] * (int64_t)size;
         p[k] = through[k] || m < whole ? (void *)tile[k] : (void *)place;
+        if (j->stream && k > 0) hk__map_ask(place + ASK_AHEAD * size, (size_t)m * size);
         if (k == 0 || p[k] == place) continue;
         gather(tile[k], place, stride[k], m, size);
         memset(tile[k] + (size_t)m * size, 0, (size_t)(whole - m) * size);
@@ -144,8 +144,8 @@ static void run_tile(const job *j, char *const *at, const int64_t *stride, const
     char *out = at[0] + first * stride[0] * (int64_t)j->size[0];
     if (j->accumulate)
         add_into(out, stride[0], tile[0], m, j->f64);
-    else if (p[0] == (void *)tile[0] && j->stream && m == whole)
-        hk__map_store(out, tile[0], (size_t)m * j->size[0], true);
+    else if (j->stream && m % HK_ALIGN == 0)
+        hk__map_stream(j->ctx, out, tile[0], (size_t)m * j->size[0]);
     else if (p[0] == (void *)tile[0])
         scatter(out, stride[0], tile[0], m, j->size[0]);
 }
@@ -190,14 +190,15 @@ static void run_block(void *arg, int64_t b, int worker) {
                 at[k] += start * j->stride[k][j->rank - 1] * (int64_t)j->size[k];
         run_row(j, at, n);
     }
-    if (j->stream) hk__map_stored();
+    if (j->stream) hk__map_streamed();
 }
 
 void hk__map(hk_context *ctx, hk__map_fn *fn, const double *param, hk_tensor *out, int n,
              hk_tensor *const *operands, bool accumulate) {
     const int64_t count = hk_shape_count(out->shape);
     if (count == 0 || ctx->status != HK_OK) return;
-    job j = {.fn = fn,
+    job j = {.ctx = ctx,
+             .fn = fn,
              .param = param,
              .n = n + 1,
              .rank = out->shape.rank,

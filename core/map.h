@@ -22,12 +22,14 @@ typedef void hk__map_fn(int64_t n, void *const *p, const double *param);
 void hk__map(hk_context *ctx, hk__map_fn *fn, const double *param, hk_tensor *out, int n,
              hk_tensor *const *operands, bool accumulate);
 
-/* For drivers with loops of their own: whether an output of so many bytes is streamed past the caches; storing a
-   tile (streamed: whole steps at an aligned place); what ends a task that stored; adding a tile of elements of
-   `size` bytes, 4 or 8. */
+/* For drivers with loops of their own. Whether an output is so large that it is streamed past the caches; what a
+   task does with a tile of it, aligned and of whole steps, and what it asks of an input ahead of time; what ends a
+   task that streamed. */
 bool hk__map_streams(const void *out, size_t bytes);
-void hk__map_store(void *to, const void *tile, size_t bytes, bool streamed);
-void hk__map_stored(void);
+void hk__map_stream(const hk_context *ctx, void *to, const void *tile, size_t bytes);
+void hk__map_ask(const void *input, size_t bytes);
+void hk__map_streamed(void);
+/* Adds a tile of n elements of `size` bytes, 4 or 8. */
 void hk__map_add(void *to, const void *tile, int64_t n, size_t size);
 
 /* dst = src (+= if accumulate) with src broadcast to dst's shape; any strides, equal dtypes. */

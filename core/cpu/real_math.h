@@ -181,13 +181,13 @@ static inline hk_real real_normal_tail(hk_real x, hk_real *limited, hk_real *den
 #else
     const float m = -0.5f * a, h = m * a;
 #if defined(__FMA__) || defined(__aarch64__)
-    const float lost = HK_FMA(m, a, -h);
+    const float part = hk__exp_part(h), e = HK_FMA(part, HK_FMA(m, a, -h), part);
 #else
     /* Without FMA the loss comes from halves of 12 bits, whose products are exact (Dekker 1971). */
     const float high = hk__float_of(hk__bits_of(a) & 0xFFFFF000u), low = a - high;
     const float lost = ((-0.5f * high * high - h) - high * low) - 0.5f * low * low;
+    const float e = hk__exp_part(h) * (1.0f + lost); /* the power times `lost` may be a denormal */
 #endif
-    const float part = hk__exp_part(h), e = HK_FMA(part, lost, part);
     const float u = 1.0f / HK_FMA(0.35f, a, 1.0f);
     float p = HK_FMA(-0x1.ddb908p-6f, u, 0x1.26f9aep-3f);
     p = HK_FMA(p, u, -0x1.05faa8p-2f);
