@@ -78,10 +78,15 @@ HK_INLINE hk_vec hk_vfma(hk_vec a, hk_vec b, hk_vec c) { return a * b + c; }
 #if defined(HK_STAMP_avx512) || defined(HK_STAMP_avx2) ||                                          \
     (defined(__aarch64__) && !defined(HK_STAMP_f64))
 #define HK_HAS_FMA 1
-#define HK_FMA(a, b, c) __builtin_fmaf((a), (b), (c))
 #else
 #define HK_HAS_FMA 0
+#endif
+#ifndef HK_FMA /* real_math.h has its own, where f64 is libm's */
+#if HK_HAS_FMA
+#define HK_FMA(a, b, c) __builtin_fmaf((a), (b), (c))
+#else
 #define HK_FMA(a, b, c) ((a) * (b) + (c))
+#endif
 #endif
 
 /* The first `count` of the lanes, 0 <= count <= HK_LANES; the other lanes load as 0 and are not
@@ -115,6 +120,21 @@ HK_INLINE void hk_vstore_part(hk_real *p, hk_vec v, int64_t count) {
     for (int64_t i = 0; i < count; i++) p[i] = v[i];
 }
 #endif
+
+/* The larger of two in each lane; a NaN in b, or in a alone, stays. */
+HK_INLINE hk_vec hk_vlarger(hk_vec a, hk_vec b) {
+#if defined(HK_STAMP_avx512)
+    return _mm512_mask_mov_ps(
+        a, _mm512_cmp_ps_mask(b, a, _CMP_NLE_UQ) & _mm512_cmp_ps_mask(a, a, _CMP_ORD_Q), b);
+#elif defined(HK_STAMP_avx2)
+    const __m256 take =
+        _mm256_and_ps(_mm256_cmp_ps(b, a, _CMP_NLE_UQ), _mm256_cmp_ps(a, a, _CMP_ORD_Q));
+    return _mm256_blendv_ps(a, b, take);
+#else
+    for (int i = 0; i < HK_LANES; i++) a[i] = !(b[i] <= a[i]) && a[i] == a[i] ? b[i] : a[i];
+    return a;
+#endif
+}
 
 /* The sum of the lanes, always in the same order: halves are folded onto each other. */
 HK_INLINE hk_real hk_vsum(hk_vec v) {
