@@ -21,6 +21,7 @@ table='
     OpenBLAS   libopenblas0-pthread  openblas-threads    openblas  openblas
     cmocka     libcmocka-dev         libcmocka-devel     cmocka    cmocka
     libmd      libmd-dev             libmd-devel         libmd     -
+    gnuplot    gnuplot-nox           gnuplot-minimal     gnuplot   gnuplot
 '
 
 has() { command -v "$1" >/dev/null 2>&1; }
@@ -41,6 +42,7 @@ is_there() {
             [ -e /usr/local/opt/openblas ] ;;
         cmocka) has_header cmocka.h ;;
         libmd) has_header sha256.h ;;
+        gnuplot) has gnuplot ;;
     esac
 }
 look() { # sets missing (what) and packages (their names here)

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LAYERS_MOST = 1000, WIDTH_MOST = 65536, NAME_MOST = 128 };
+enum { LAYERS_MOST = 1000, WIDTH_MOST = 65536 };
 
 typedef struct mlp_settings {
     const char *hidden, *activation;
@@ -48,10 +48,14 @@ static bool read_hidden(mlp_settings *mlp) {
     return text[-1] == 0;
 }
 
+/* How many specifications the list holds, 0 if one is too long. */
 static int count_names(const char *list) {
-    int n = 1;
-    for (; *list; list++) n += *list == '/';
-    return n;
+    for (int n = 1;; n++) {
+        const size_t length = strcspn(list, "/");
+        if (length >= ACTIVATION_NAME_MOST) return 0;
+        if (!list[length]) return n;
+        list += length + 1;
+    }
 }
 
 /* What the table of options cannot check. */
@@ -62,28 +66,26 @@ static int check(const options *opts, mlp_settings *mlp) {
                                  "widths from 1 to 65536, such as 128 or 512-256 or 128x10");
     const int names = count_names(mlp->activation);
     if (names == 1 || names == mlp->layers) return OPTIONS_GO;
-    snprintf(text, sizeof text, "one name, or as many as there are hidden layers (%d)",
-             mlp->layers);
+    if (names == 0)
+        snprintf(text, sizeof text, "shorter, at most %d characters for a layer",
+                 ACTIVATION_NAME_MOST - 1);
+    else
+        snprintf(text, sizeof text, "one name, or as many as there are hidden layers (%d)",
+                 mlp->layers);
     return options_bad_value(opts, "activation", mlp->activation, text);
 }
 
 /* --- the network ------------------------------------------------------------------------------ */
 
-/* Name i of "relu/tanh", or the only one, into name. */
-static void activation_name(const char *list, int i, char name[NAME_MOST]) {
-    for (; i > 0 && strchr(list, '/'); i--) list = strchr(list, '/') + 1;
-    snprintf(name, NAME_MOST, "%.*s", (int)strcspn(list, "/"), list);
-}
-
 /* flatten; linear, activation, dropout if any, for each hidden layer; linear to the classes. */
 static hk_module *describe(hk_context *ctx, const mlp_settings *mlp, hk_shape item, int classes) {
     hk_module *members[3 * LAYERS_MOST + 2];
-    char name[NAME_MOST];
+    char name[ACTIVATION_NAME_MOST];
     int n = 0;
     int64_t width = hk_shape_count(item);
     members[n++] = hk_flatten(ctx);
     for (int i = 0; i < mlp->layers; i++) {
-        activation_name(mlp->activation, i, name);
+        train_activation_name(mlp->activation, i, name);
         members[n++] = hk_linear(ctx, width, mlp->width[i]);
         members[n++] = hk_activation(ctx, name);
         if (mlp->dropout > 0) members[n++] = hk_dropout(ctx, mlp->dropout);
@@ -106,8 +108,9 @@ static void add_options(options *opts, mlp_settings *mlp) {
         {.name = "hidden", .form = "WIDTHS", .kind = OPTION_TEXT, .value = &mlp->hidden,
          .help = "widths of the hidden layers: 512-256, 128x10 for ten of 128, or none",
          .example = "512-256", .flags = OPTION_EVERYDAY},
-        {.name = "activation", .form = "NAME", .kind = OPTION_TEXT, .value = &mlp->activation,
-         .help = "behind each hidden layer, or one for each: relu/tanh; any of",
+        {.name = "activation", .form = "SPEC", .kind = OPTION_TEXT, .value = &mlp->activation,
+         .help = "behind each hidden layer, or one for each: relu/gelu; settings follow colons: "
+                 "prelu:alpha=0.1:per=channel; candidates of a mixture: mix:relu+tanh; any of",
          .choice = activation_choice, .example = "relu", .flags = OPTION_EVERYDAY | OPTION_OPEN},
         {.name = "dropout", .form = "P", .kind = OPTION_NUMBER, .value = &mlp->dropout,
          .help = "share of each hidden layer that is switched off in a step", .low = 0, .high = 1,
@@ -122,6 +125,7 @@ int main(int argc, char **argv) {
         "                                 the defaults: 784-128-10, about 97.5 %",
         "--hidden 512-256 --epochs 10     a larger network",
         "--activation tanh --optimizer sgd --lr 0.1",
+        "--activation mix:relu+tanh+silu  which of them it learns to use",
         "--val 5000 --patience 3 --epochs 50 --log run.jsonl",
         NULL,
     };
@@ -140,6 +144,7 @@ int main(int argc, char **argv) {
     if (code != OPTIONS_GO) return code;
 
     training *run = train_begin(&opts, &settings);
+    if (run) run->activations = mlp.activation;
     if (run && run->code == 0) train(run, describe(run->ctx, &mlp, run->item, run->classes));
     train_report(run, next);
     return train_end(run);

@@ -2,6 +2,8 @@
    SPDX-License-Identifier: MIT */
 #include "report.h"
 
+#include "learned.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -153,6 +155,7 @@ void train_report(training *run, const char *const next[3]) {
     if (run->interrupted) run->code = EXIT_INTERRUPTED;
     if (!run->set->quiet) {
         const int width = cell_width(run);
+        learned_report(run);
         printf("\n");
         if (run->classes * (width + 1) + 16 <= COLUMNS) {
             print_matrix(run, width);

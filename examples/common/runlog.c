@@ -2,6 +2,8 @@
    SPDX-License-Identifier: MIT */
 #include "runlog.h"
 
+#include "learned.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,6 +65,7 @@ static void write_header(training *run, json *line) {
     json_text(line, "init", run->set->init);
     json_text(line, "weights_sha256", hash_parameters(p, hash));
     json_int(line, "parameters", numbers);
+    learned_log(run, line);
     json_int(line, "train_images", hk_dataset_count(run->fit_data));
     json_int(line, "val_images", run->val_data ? hk_dataset_count(run->val_data) : 0);
     json_int(line, "test_images", hk_dataset_count(run->test_data));
@@ -101,6 +104,8 @@ void runlog_epoch(training *run) {
     json_rounded(&line, "seconds", r->seconds);
     json_rounded(&line, "images_per_s", r->images_per_s);
     json_number(&line, "lr", r->lr);
+    learned_update(run);
+    learned_log(run, &line);
     if (r->images < hk_dataset_count(run->fit_data)) json_bool(&line, "interrupted", true);
     finish_line(run, &line, EXIT_FAILURE);
 }

@@ -1,5 +1,6 @@
 /* setup.c: what a training run needs before it can start: context, images, optimizer; and its end.
    SPDX-License-Identifier: MIT */
+#include "learned.h"
 #include "report.h"
 #include "runlog.h"
 #include "setup.h"
@@ -134,6 +135,7 @@ training *train_begin(const options *opts, train_settings *settings) {
 int train_end(training *run) {
     if (!run) return EXIT_FAILURE;
     runlog_close(run);
+    learned_close(run);
     const int code = run->code;
     hk_context_destroy(run->ctx);
     free(run->best);
@@ -174,6 +176,11 @@ static void make_optimizer(training *run) {
         return; /* the context is in error: setup_training sees it */
 }
 
+void train_activation_name(const char *list, int i, char name[ACTIVATION_NAME_MOST]) {
+    for (; i > 0 && strchr(list, '/'); i--) list = strchr(list, '/') + 1;
+    snprintf(name, ACTIVATION_NAME_MOST, "%.*s", (int)strcspn(list, "/"), list);
+}
+
 bool setup_training(training *run, hk_module *net) {
     hk_shape input = {.rank = run->item.rank + 1, .dim = {-1}};
     for (int i = 0; i < run->item.rank; i++) input.dim[i + 1] = run->item.dim[i];
@@ -182,6 +189,7 @@ bool setup_training(training *run, hk_module *net) {
     run->counts = calloc((size_t)run->classes * (size_t)run->classes, sizeof *run->counts);
     if (!run->counts)
         hk_fail(run->ctx, HK_ERR_MEMORY, "setup", "no memory for %d classes", run->classes);
+    learned_open(run);
     make_loaders(run);
     make_optimizer(run);
     if (train_failed(run, EXIT_BAD_INPUT)) return false;

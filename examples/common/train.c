@@ -138,7 +138,9 @@ void train(training *run, hk_module *net) {
         train_epoch(run, epoch);
         run->last.val_accuracy = run->val ? evaluate(run, run->val) : NAN;
         run->last.test_accuracy = evaluate(run, run->test);
-        if (train_failed(run, EXIT_FAILURE)) break;
+        /* A network that cannot be trained at all, such as one with step, was badly asked for. */
+        const bool impossible = hk_error(run->ctx) == HK_ERR_GRADIENT;
+        if (train_failed(run, impossible ? EXIT_BAD_INPUT : EXIT_FAILURE)) break;
         report_epoch(run);
         runlog_epoch(run);
         if (!isfinite(run->last.train_loss))

@@ -8,6 +8,7 @@
        if (code != OPTIONS_GO) return code;
 
        training *run = train_begin(&opts, &settings);     context, images
+       if (run) run->activations = "relu/gelu";           if they may have parameters of their own
        if (run && run->code == 0)                         summary, epochs
            train(run, describe(run->ctx, run->item, run->classes));
        train_report(run, next);                           confusion matrix, test accuracy
@@ -48,6 +49,8 @@ typedef struct epoch_result {
     int64_t images; /* seen: fewer than there are if it was cut short */
 } epoch_result;
 
+typedef struct learned learned; /* learned.h */
+
 typedef struct training {
     const options *opts;
     train_settings *set;
@@ -62,6 +65,9 @@ typedef struct training {
     int classes;
 
     hk_module *net;
+    const char *activations; /* of its activation modules in order, as for train_activation_name;
+                                tells what the weights of a mixture belong to; may be NULL */
+    learned *learned;        /* NULL: no activation has parameters of its own */
     hk_optimizer *opt;
     FILE *log;
     progress bar;
@@ -80,6 +86,10 @@ void train(training *run, hk_module *net);
 /* next: three command lines to go on with, without the program's name. */
 void train_report(training *run, const char *const next[3]);
 int train_end(training *run);
+
+/* Specification i of "relu/prelu:per=channel", or the only one, cut to fit. */
+enum { ACTIVATION_NAME_MOST = 1024 };
+void train_activation_name(const char *list, int i, char name[ACTIVATION_NAME_MOST]);
 
 /* Prints "program: message" unless an error was printed before, and keeps the code. */
 #if defined(__GNUC__) || defined(__clang__)
