@@ -84,6 +84,13 @@ for form in '--help all' '--help=all' '--lr 0.1 --help all'; do
     ok "$form is longer" [ "$(lines out)" -gt "$short" ]
     ok "80 columns" [ -z "$(grep -vF "$program" out | awk 'length($0) > 80')" ]
 done
+for word in prelu:alpha=0.1:per=channel relu/gelu mix:relu+tanh; do
+    ok "the grammar: $word" has "$word" out
+done
+for word in identity log_sigmoid hard_swish swish_skip acon_c pau maxout swiglu bilinear dyrelu_b meta_acon; do
+    ok "the activation $word" grep -qE "[ ,]$word,( |\$)" out
+done
+ok "the last activation" [ "$(tr -s '\n ' '  ' <out | grep -c ', mix (default: relu)')" = 1 ]
 
 # --- bad input ------------------------------------------------------------------------------------------------
 
@@ -113,7 +120,18 @@ bad '--device tpu' --device tpu
 bad '--activation relu/tanh' --activation relu/tanh
 bad '--patience 3' --patience 3 --data tiny
 bad '--val 256' --val 256 --data tiny
-bad "relo" --activation relo --data tiny
+bad "unknown activation 'relo'; there are: identity, step, sigmoid" --activation relo --data tiny
+bad "unknown activation ''" --activation relu/ --hidden 8x2 --data tiny
+bad "unknown activation 'Gelu'" --activation relu/Gelu --hidden 8x2 --data tiny
+bad "prelu has no setting 'beta=1'; there are: alpha, learn, per" --activation prelu:beta=1 --data tiny
+bad "relu has no setting 'learn=no'" --activation relu:learn=no --data tiny
+bad "alpha must be a number, not 'x'" --activation prelu:alpha=x --data tiny
+bad "min_val must be below max_val, not 3 and 1" --activation hard_tanh:min_val=3 --data tiny
+bad "k must be a whole number from 2 to 255, not '1'" --activation maxout:k=1 --data tiny
+bad "mix needs two candidates or more, not 'relu'" --activation mix:relu --data tiny
+bad "softmax cannot be mixed" --activation mix:relu+softmax --data tiny
+bad "choose a stand-in, step:ste=identity|clip|sigmoid" --activation step --data tiny
+bad 'at most 1023 characters' --activation "pau:a0=$(printf '%01024d' 1)" --data tiny
 bad "warmup" --schedule warmup --data tiny
 bad "avx1024" --isa avx1024 --data tiny
 bad nowhere --data nowhere
@@ -184,6 +202,41 @@ for field in epoch train_loss val_accuracy test_accuracy seconds images_per_s lr
     ok "epochs have $field" [ "$(tail -n 3 run.jsonl | grep -cE "\"$field\":[0-9]")" = 3 ]
 done
 
+# Every kind of activation, and what it learned.
+for spec in mix:relu+tanh:T=0.5/maxout:k=3 relu/gelu step:ste=clip/swiglu:half=first rrelu/dyrelu_b:r=2 \
+    elu:learn=yes/log_softmax custom:alpha=0.2/pau:init=relu; do
+    run --data tiny --epochs 1 --hidden 12x2 --activation "$spec"
+    ok "$spec" [ "$code" = 0 ]
+    ok "$spec says nothing on stderr" [ ! -s err ]
+    ok "80 columns for $spec" [ -z "$(grep -vF "$program" out | awk 'length($0) > 80')" ]
+done
+number='-?[0-9][-+.e0-9]*'
+spread="\\{\"min\":$number,\"median\":$number,\"max\":$number\\}"
+run --data tiny --epochs 2 --hidden 16x3 --activation prelu/swish:beta=1.5:per=channel/mix:relu+tanh,+silu
+ok "a mistake in a mixture" [ "$code" = 2 ]
+run --data tiny --epochs 2 --hidden 16x3 --log learned.jsonl \
+    --activation prelu/swish:beta=1.5:per=channel/mix:relu+tanh
+ok "parameters of activations" [ "$code" = 0 ]
+ok "start and end of one" grep -qE "^  2\\.alpha  0\\.25 -> $number\$" out
+ok "start and end of channels" grep -qE "^  4\\.beta   1\\.5 -> $number \\($number [.]{2} $number\\)\$" out
+ok "weights of a mixture" grep -qE "^  6\\.tanh   0\\.5 -> $number\$" out
+all="\"activation_parameters\":\\{\"2.alpha\":$spread,\"4.beta\":$spread,\"6.relu\":$spread,\"6.tanh\":$spread\\}"
+ok "parameters in the header" grep -qE "^\\{\"program\".*$all,\"train_images\"" learned.jsonl
+ok "and where they start" has '{"2.alpha":{"min":0.25,"median":0.25,"max":0.25},"4.beta":{"min":1.5,' learned.jsonl
+ok "parameters in each epoch" [ "$(grep -cE "^\\{\"epoch\".*$all\\}\$" learned.jsonl)" = 2 ]
+ok "they move" [ "$(grep -oE '"2.alpha":[^}]*' learned.jsonl | sort -u | wc -l)" = 3 ]
+# The two weights of the mixture add up to 1.
+ok "a mixture of 1" awk -F'"6.relu":|"6.tanh":' '
+    NF == 3 { split($2, a, /[:,]/); split($3, b, /[:,]/); off = a[2] + b[2] - 1; good += off * off < 1e-10 }
+    END { exit good != 3 }' learned.jsonl
+run --data tiny --epochs 1 --hidden 8x3 --activation pau
+ok "twenty lines of parameters" [ "$(grep -cE "^  [246]\\.[ab][0-5]  $number -> $number\$" out)" = 20 ]
+ok "and how many more" has '  and 10 more' out
+run --data tiny --epochs 1 --activation prelu --quiet --log learned.jsonl
+ok "--quiet shows no parameters" [ "$(lines out)" = 1 ]
+ok "but logs them" has '"activation_parameters":{"2.alpha"' learned.jsonl
+ok "none for relu" [ "$(grep -c activation_parameters run.jsonl)" = 0 ]
+
 # The same bits with another number of threads and without validation images' effect on the weights.
 facts() { grep -oE '"(weights_sha256|train_loss|test_accuracy)":[^,]*' "$1"; }
 run --data tiny --epochs 2 --log one.jsonl --threads 1
@@ -238,4 +291,4 @@ ok "Ctrl-C still reports" grep -qE '^test accuracy [0-9]+\.[0-9][0-9] %$' out
 ok "a complete log" [ "$(grep -cE '^\{.*\}$' stopped.jsonl)" = "$(lines stopped.jsonl)" ]
 
 echo "$checks checks, $failures failed"
-[ "$failures" = 0 ] && [ "$checks" -gt 200 ]
+[ "$failures" = 0 ] && [ "$checks" -gt 300 ]

@@ -4,6 +4,8 @@
    SPDX-License-Identifier: MIT */
 #include "testing.h"
 
+#include "activation_fixture.h"
+
 typedef struct act_case {
     const hk_activation_spec *spec; /* with learnable parameters as tensors, or: */
     const char *text;
@@ -24,17 +26,18 @@ static hk_tensor *apply(hk_context *ctx, int n, hk_tensor *const *in, void *arg)
     return hk_activate_with(x, c->spec, params);
 }
 
-/* Points of [-3, 3], none so close to a place where the derivative jumps that a difference would cross
-   it; a parameter that is such a place moves by up to 0.1. */
-static hk_tensor *points(hk_context *ctx, hk_shape shape, const hk_activation_info *row) {
+/* Points of [-3, 3], none so close to a place where the derivative jumps that a difference would
+   cross it; a parameter that is such a place moves by up to 0.1. */
+static hk_tensor *points(hk_context *ctx, hk_shape shape, const hk_activation_spec *spec) {
+    const hk_activation_info *row = spec->info;
     hk_tensor *x = seeded(ctx, HK_F64, shape, "activation", -3, 3, 0);
     double *value = hk_tensor_data(x);
     for (int64_t i = 0; i < hk_tensor_count(x); i++) {
         for (int k = 0; k < row->n_kinks; k++)
             if (fabs(value[i] - row->kinks[k]) < 0.02) value[i] = row->kinks[k] + 0.05;
         for (int k = 0; k < row->n_params; k++)
-            if (row->params[k].kink && fabs(value[i] - row->params[k].value) < 0.15)
-                value[i] = row->params[k].value + 0.2;
+            if (row->params[k].kink && fabs(value[i] - spec->value[k]) < 0.15)
+                value[i] = spec->value[k] + 0.2;
     }
     return x;
 }
@@ -43,22 +46,31 @@ static const hk_shape shapes[] = {
     {1, {17}}, {2, {7, 5}}, {3, {3, 5, 1}}, {4, {3, 1, 5, 2}}, {6, {2, 1, 3, 1, 2, 2}},
 };
 
+static void check_views(hk_context *ctx, const char *text) {
+    hk_activation_spec spec;
+    must(hk_activation_parse(ctx, text, &spec));
+    for (int64_t k = 0; k < COUNT(shapes) * VIEWS; k++) {
+        act_case c = {.text = text, .view = (view)(k % VIEWS), .shape = shapes[k / VIEWS]};
+        const hk_shape source = view_source(c.view, c.shape);
+        if (hk_shape_count(source) < 12) continue; /* all of them may lie where the slope is 0 */
+        hk_tensor *x = points(ctx, source, &spec);
+        char what[128];
+        snprintf(what, sizeof what, "%s, rank %d, view %d", text, c.shape.rank, c.view);
+        assert_gradient(ctx, what, apply, &c, 1, &x, NULL);
+        hk_tensor_destroy(x);
+    }
+}
+
+/* Every row with its defaults and with other settings; a stand-in for a slope is not that of its
+   value. */
 static void by_name(void **state) {
     hk_context *ctx = *state;
     const hk_activation_info *row;
+    const char *text;
     for (int r = 0; (row = hk_activation_row(NULL, r)) != NULL; r++)
-        for (int64_t k = 0; k < COUNT(shapes) * VIEWS; k++) {
-            if (row->kind != HK_ACTIVATION_POINTWISE || row->surrogate) continue;
-            act_case c = {.text = row->name, .view = (view)(k % VIEWS), .shape = shapes[k / VIEWS]};
-            const hk_shape source = view_source(c.view, c.shape);
-            if (hk_shape_count(source) < 12)
-                continue; /* all of them may lie where the slope is 0 */
-            hk_tensor *x = points(ctx, source, row);
-            char what[80];
-            snprintf(what, sizeof what, "%s, rank %d, view %d", row->name, c.shape.rank, c.view);
-            assert_gradient(ctx, what, apply, &c, 1, &x, NULL);
-            hk_tensor_destroy(x);
-        }
+        if (row->kind == HK_ACTIVATION_POINTWISE && !row->surrogate) check_views(ctx, row->name);
+    for (int i = 0; (text = activation_setting(i)) != NULL; i++)
+        if (strncmp(text, "step", 4) != 0) check_views(ctx, text);
 }
 
 /* Parameters as numbers of the layer, one for each channel (axis 1), one for each element. */
@@ -82,7 +94,7 @@ static void parameters(void **state) {
         for (int64_t k = 0; n > 0 && k < COUNT(per) * VIEWS; k++) {
             act_case c = {.spec = &spec, .view = (view)(k % VIEWS), .shape = x_shape};
             hk_tensor *in[1 + HK_ACTIVATION_MAX_PARAMS] = {
-                points(ctx, view_source(c.view, x_shape), row)};
+                points(ctx, view_source(c.view, x_shape), &spec)};
             for (int i = 0; i < n; i++) {
                 const hk_activation_param *p = &row->params[which[i]];
                 in[1 + i] =
@@ -117,25 +129,56 @@ static void used_several_times(void **state) {
     assert_gradient(ctx, "composed", composed, NULL, 1, &x, NULL);
 }
 
-/* At the kink itself: what the blocks say, and what the oracle in double says. */
-static void slopes_at_zero(void **state) {
+/* At a kink itself: what the blocks say, and what the oracle in double says. */
+static void slopes_at_kinks(void **state) {
     hk_context *ctx = *state;
     static const struct {
         const char *text;
-        double want;
-    } cases[] = {{"relu", 0},      {"leaky_relu", 0.01}, {"leaky_relu:negative_slope=0.5", 0.5},
-                 {"prelu", 0.25},  {"identity", 1},      {"tanh", 1},
-                 {"sigmoid", 0.25}};
+        double at, want;
+    } cases[] = {{"identity", 0, 1},
+                 {"relu", 0, 0},
+                 {"relu:at_zero=0.5", 0, 0.5},
+                 {"relu:at_zero=1", 0, 1},
+                 {"leaky_relu", 0, 0.01},
+                 {"leaky_relu:negative_slope=0.5", 0, 0.5},
+                 {"prelu", 0, 0.25},
+                 {"prelu:alpha=-1", 0, -1},
+                 {"rrelu", 0, 11.0 / 48},
+                 {"elu", 0, 1},
+                 {"elu:alpha=0.5", 0, 0.5},
+                 {"celu:alpha=0.5", 0, 1},
+                 {"selu", 0, 1.7580993408473768600},
+                 {"relu6", 0, 0},
+                 {"relu6", 6, 0},
+                 {"hard_tanh", -1, 0},
+                 {"hard_tanh", 1, 0},
+                 {"hard_tanh:min_val=-2:max_val=0.5", 0.5, 0},
+                 {"hard_sigmoid", -3, 0},
+                 {"hard_sigmoid", 3, 0},
+                 {"hard_swish", -3, 0},
+                 {"hard_swish", 3, 1},
+                 {"softsign", 0, 1},
+                 {"softplus:threshold=1", 1, 0.7310585786300048792}, /* only beyond is it 1 */
+                 {"apl:S=1:a1=0.5:b1=-1", -1, 0}, /* the hinge is flat at its knot */
+                 {"apl:S=1:a1=0.5:b1=0", 0, 0},
+                 {"srelu:t_l=-1:t_r=2:a_r=3", 2, 3},
+                 {"srelu:t_l=-1:t_r=2:a_r=3", -1, 0.2},
+                 {"srelu:t_l=1:t_r=1:a_r=3", 1, 3}, /* the right piece wins */
+                 {"tanh", 0, 1},
+                 {"sigmoid", 0, 0.25},
+                 {"gelu", 0, 0.5},
+                 {"mish", 0, 0.6}};
     for (int64_t k = 0; k < 2 * COUNT(cases); k++) {
-        const double zero[] = {0, -0.0}, want = cases[k / 2].want;
-        hk_tensor *x = hk_require_grad(kept(ctx, k % 2 ? HK_F64 : HK_F32, HK_SHAPE(2), zero));
-        hk_tensor *y = hk_activate(x, cases[k / 2].text);
-        must(hk_backward_from(ctx, y, hk_full(ctx, hk_tensor_dtype(x), HK_SHAPE(2), 1)));
-        assert_values(cases[k / 2].text, hk_grad(x), 2, (const double[]){want, want},
-                      k % 2 ? 0 : 1e-8);
+        const double at = cases[k / 2].at, want = cases[k / 2].want;
+        const double both[] = {at, at == 0 ? -0.0 : at};
+        hk_tensor *t = hk_require_grad(kept(ctx, k % 2 ? HK_F64 : HK_F32, HK_SHAPE(2), both));
+        hk_tensor *y = hk_activate(t, cases[k / 2].text);
+        must(hk_backward_from(ctx, y, hk_full(ctx, hk_tensor_dtype(t), HK_SHAPE(2), 1)));
+        assert_values(cases[k / 2].text, hk_grad(t), 2, (const double[]){want, want},
+                      k % 2 ? 3e-16 : 2e-7);
         hk_activation_spec spec;
         must(hk_activation_parse(ctx, cases[k / 2].text, &spec));
-        assert_close(cases[k / 2].text, 0, hk_activation_slope(&spec, 0), want, 0);
+        assert_close(cases[k / 2].text, 0, hk_activation_slope(&spec, at), want, 3e-16);
         must(hk_step_end(ctx));
     }
 }
@@ -145,7 +188,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(by_name, setup, teardown),
         cmocka_unit_test_setup_teardown(parameters, setup, teardown),
         cmocka_unit_test_setup_teardown(used_several_times, setup, teardown),
-        cmocka_unit_test_setup_teardown(slopes_at_zero, setup, teardown),
+        cmocka_unit_test_setup_teardown(slopes_at_kinks, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,8 +1,9 @@
-/* test_own.c: the four examples of one's own parts in examples/own work, and are short.
+/* test_own.c: the five examples of one's own parts in examples/own work, and are short.
    SPDX-License-Identifier: MIT */
 /* ctest: labels=unit,grad timeout=60 */
 #include "net_fixture.h"
 
+#include "../examples/own/own_activation.c"
 #include "../examples/own/own_dataset.c"
 #include "../examples/own/own_module.c"
 #include "../examples/own/own_op.c"
@@ -142,11 +143,57 @@ static void own_optimizer(void **state) {
     hk_context_destroy(ctx);
 }
 
-/* --- all four together ---------------------------------------------------------------------- */
+/* --- activation ----------------------------------------------------------------------------- */
+
+static double wrong_slope(double x, const double *p) {
+    return snake_slope(x, p) + (x > 3 ? 1e-4 : 0);
+}
+
+static void own_activation(void **state) {
+    (void)state;
+    hk_context *ctx = context(HK_F64, 1, 1);
+    assert_int_equal(define_snake(ctx), HK_OK);
+    hk_module *net =
+        hk_sequential(ctx, hk_linear(ctx, 3, 5), hk_activation(ctx, "snake:a=0.5:per=channel"),
+                      hk_linear(ctx, 5, 2));
+    assert_non_null(net);
+    assert_int_equal(hk_module_build(net, HK_SHAPE(-1, 3), NULL), HK_OK);
+    const hk_parameters own = hk_module_parameters_of(net, HK_OF_ACTIVATIONS);
+    assert_int_equal(own.count, 1);
+    assert_string_equal(hk_tensor_name(own.items[0]), "1.a");
+    assert_int_equal(hk_tensor_count(own.items[0]), 5);
+    assert_true(number(own.items[0], 3) == 0.5);
+    hk_tensor *x = normal(ctx, "x", HK_SHAPE(4, 5));
+    hk_tensor *y = hk_forward(hk_module_child_at(net, 1), x);
+    assert_ok(ctx);
+    for (int64_t i = 0; i < 20; i++) {
+        const double v = number(x, i), wanted = v + 1 - cos(v); /* sin(x/2)²/0.5 = 1 - cos x */
+        assert_true(fabs(number(y, i) - wanted) <= 1e-14);
+    }
+    assert_int_equal(hk_step_end(ctx), HK_OK);
+    assert_gradients(ctx, net, HK_SHAPE(6, 3));
+
+    assert_int_equal(define_snake(ctx), HK_ERR_NAME);
+    expect_error(ctx, HK_ERR_NAME, "'snake' is taken");
+    const hk_activation_info twin = {
+        .name = "twin",
+        .n_params = 1,
+        .params = {{"a", 1, 0, HUGE_VAL, HK_PARAM_LEARNS, .above = true}}};
+    const hk_activation_functions bad = {snake_value, wrong_slope, snake_param_slopes};
+    assert_int_equal(hk_activation_define(ctx, &twin, &bad), HK_ERR_CHECK);
+    expect_error(ctx, HK_ERR_CHECK, "twin: the derivative by x at x = 3.0");
+    assert_null(hk_activation(ctx, "twin"));
+    expect_error(ctx, HK_ERR_NAME, "snake");
+    assert_null(hk_activation(ctx, "snake:a=0"));
+    expect_error(ctx, HK_ERR_ARGUMENT, "snake: a must be a number above 0");
+    hk_context_destroy(ctx);
+}
+
+/* --- all five together ---------------------------------------------------------------------- */
 
 static hk_module *spiral_net(hk_context *ctx) {
     hk_module *inner = hk_sequential(ctx, hk_linear(ctx, 32, 32), hk_activation(ctx, "tanh"));
-    return hk_sequential(ctx, hk_linear(ctx, 2, 32), hk_activation(ctx, "tanh"),
+    return hk_sequential(ctx, hk_linear(ctx, 2, 32), hk_activation(ctx, "snake"),
                          residual(ctx, 32, inner), hk_linear(ctx, 32, 2));
 }
 
@@ -155,6 +202,7 @@ static void together(void **state) {
     hk_context *ctx = context(HK_F32, 2, 1);
     hk_loader *loader =
         hk_loader_create(spirals(ctx, 400, 1), &(hk_loader_config){.shuffle = true});
+    assert_int_equal(define_snake(ctx), HK_OK);
     hk_module *net = spiral_net(ctx);
     hk_optimizer *opt = adagrad(ctx, hk_module_parameters(net), 0.05);
     hk_batch batch;
@@ -172,13 +220,15 @@ static void together(void **state) {
     assert_ok(ctx);
     print_message("loss on the spirals: %.4f\n", loss);
     assert_true(loss < 0.1);
+    const double a = number(hk_module_find(net, "1.a"), 0);
+    assert_true(isfinite(a) && fabs(a - 1) > 1e-3);
     hk_context_destroy(ctx);
 }
 
 static void short_enough(void **state) {
     (void)state;
-    static const char *const parts[] = {"module", "op", "dataset", "optimizer"};
-    for (int i = 0; i < 4; i++) {
+    static const char *const parts[] = {"activation", "module", "op", "dataset", "optimizer"};
+    for (int i = 0; i < 5; i++) {
         char path[512];
         snprintf(path, sizeof path, "%s/examples/own/own_%s.c", HK_SOURCE_DIR, parts[i]);
         FILE *file = fopen(path, "r");
@@ -192,8 +242,10 @@ static void short_enough(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(own_module),    cmocka_unit_test(own_op),   cmocka_unit_test(own_dataset),
-        cmocka_unit_test(own_optimizer), cmocka_unit_test(together), cmocka_unit_test(short_enough),
+        cmocka_unit_test(own_activation), cmocka_unit_test(own_module),
+        cmocka_unit_test(own_op),         cmocka_unit_test(own_dataset),
+        cmocka_unit_test(own_optimizer),  cmocka_unit_test(together),
+        cmocka_unit_test(short_enough),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
