@@ -84,8 +84,10 @@ static hk_status unknown_setting(hk_context *ctx, const hk_activation_spec *spec
     char known[256] = "";
     for (int k = 0; k < spec->info->n_params; k++)
         if (exists(spec, k)) append(known, sizeof known, ", ", spec->info->params[k].name);
-    if (spec->info->inits[0].name) append(known, sizeof known, ", ", "init");
-    if (has_learnable(spec->info)) append(known, sizeof known, ", ", "learn, per");
+    for (int i = 0; i < HK_ACTIVATION_MAX_INITS && spec->info->inits[i].name; i++)
+        append(known, sizeof known, i ? "|" : ", init=", spec->info->inits[i].name);
+    if (has_learnable(spec->info))
+        append(known, sizeof known, ", ", "learn=yes|no, per=layer|channel");
     return hk_fail(ctx, HK_ERR_NAME, "activation", "%s has no setting '%.*s'; there are: %s",
                    spec->info->name, (int)given.length, given.at, *known ? known : "none");
 }
@@ -115,10 +117,11 @@ static hk_status set_parameter(hk_context *ctx, hk_activation_spec *spec, int k,
     } else {
         char *end;
         number = strtod(value.at, &end);
+        const bool plain = value.length > 0 && strspn(value.at, "+-.0123456789e") >= value.length;
         const bool in_range = (param->above ? number > param->low : number >= param->low) &&
                               number <= param->high && isfinite(number) &&
                               (!param->whole || number == floor(number));
-        if (value.length == 0 || end != value.at + value.length || !in_range)
+        if (!plain || end != value.at + value.length || !in_range)
             return bad_value(ctx, spec, param, value);
     }
     spec->value[k] = number;
@@ -130,7 +133,7 @@ static void start_as(hk_activation_spec *spec, int init) {
     memcpy(spec->value, spec->info->inits[init].value, sizeof spec->value);
 }
 
-/* learn=, per=, init=. False if it is none of these. */
+/* learn=, per=. False if it is neither. */
 static bool set_general(hk_activation_spec *spec, piece name, piece value) {
     const hk_activation_info *info = spec->info;
     if (is(name, "per") && has_learnable(info)) {
@@ -142,16 +145,21 @@ static bool set_general(hk_activation_spec *spec, piece name, piece value) {
             spec->learns[k] = is(value, "yes") && info->params[k].role != HK_PARAM_FIXED;
         return is(value, "yes") || is(value, "no");
     }
-    if (is(name, "init"))
-        for (int i = 0; i < HK_ACTIVATION_MAX_INITS && info->inits[i].name; i++)
-            if (is(value, info->inits[i].name)) {
-                start_as(spec, i);
-                return true;
-            }
+    return false;
+}
+
+/* Whether the setting is a start that there is. The last one given counts, whatever stands around it. */
+static bool is_start(const hk_activation_spec *spec, piece setting, int *init) {
+    if (setting.length < 5 || memcmp(setting.at, "init=", 5) != 0) return false;
+    for (*init = 0; *init < HK_ACTIVATION_MAX_INITS && spec->info->inits[*init].name; ++*init)
+        if (is((piece){setting.at + 5, setting.length - 5}, spec->info->inits[*init].name))
+            return true;
     return false;
 }
 
 static hk_status parse_setting(hk_context *ctx, piece text, hk_activation_spec *spec) {
+    int init;
+    if (is_start(spec, text, &init)) return HK_OK; /* parse_settings saw to it */
     const char *equals = memchr(text.at, '=', text.length);
     const piece name = {text.at, equals ? (size_t)(equals - text.at) : text.length};
     const char *after = equals ? equals + 1 : text.at + text.length;
@@ -160,6 +168,16 @@ static hk_status parse_setting(hk_context *ctx, piece text, hk_activation_spec *
         if (is(name, spec->info->params[k].name) && exists(spec, k))
             return set_parameter(ctx, spec, k, value);
     return set_general(spec, name, value) ? HK_OK : unknown_setting(ctx, spec, text);
+}
+
+/* ":a=1:b=2": the start first, then what changes it. */
+static hk_status parse_settings(hk_context *ctx, const char *text, hk_activation_spec *spec) {
+    int init;
+    for (const char *at = text; *at; at += 1 + strcspn(at + 1, ":"))
+        if (is_start(spec, until(at + 1, ":"), &init)) start_as(spec, init);
+    for (const char *at = text; *at; at += 1 + strcspn(at + 1, ":"))
+        HK_TRY(parse_setting(ctx, until(at + 1, ":"), spec));
+    return HK_OK;
 }
 
 /* What no setting can check alone. */
@@ -191,12 +209,17 @@ hk_status hk_activation_candidate(hk_context *ctx, const hk_activation_spec *mix
     if (i > 0 || !*at) return HK_ERR_NAME;
     char text[HK_ACTIVATION_MAX_MIX];
     snprintf(text, sizeof text, "%.*s", (int)strcspn(at, "+"), at);
+    const bool learns = strstr(text, ",learn=") || strstr(text, ",per=");
     for (char *c = text; *c; c++)
         if (*c == ',') *c = ':';
     HK_TRY(hk_activation_parse(ctx, text, spec));
-    if ((spec->info->kind == HK_ACTIVATION_POINTWISE || spec->info->kind == HK_ACTIVATION_OWN) &&
+    if (!learns &&
+        (spec->info->kind == HK_ACTIVATION_POINTWISE || spec->info->kind == HK_ACTIVATION_OWN) &&
         !spec->info->random && !(spec->info->surrogate && spec->value[spec->info->surrogate] == 0))
         return HK_OK;
+    if (learns)
+        return hk_fail(ctx, HK_ERR_ARGUMENT, "activation",
+                       "mix: %s: a candidate's own parameters are not learned", text);
     return hk_fail(ctx, HK_ERR_ARGUMENT, "activation", "mix: %s cannot be mixed", text);
 }
 
@@ -248,11 +271,7 @@ hk_status hk_activation_parse(hk_context *ctx, const char *text, hk_activation_s
         HK_TRY(parse_candidates(ctx, list, spec));
         text = list.at + list.length;
     }
-    while (*text) {
-        const piece setting = until(text + 1, ":"); /* behind the colon */
-        HK_TRY(parse_setting(ctx, setting, spec));
-        text = setting.at + setting.length;
-    }
+    HK_TRY(parse_settings(ctx, text, spec));
     return check_together(ctx, spec);
 }
 

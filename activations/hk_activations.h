@@ -84,8 +84,8 @@ typedef struct hk_activation_info {
     int ordered;   /* HK_ORDERED... or 0 */
     const char *gate;      /* of a gated linear unit: its h */
     const char *starts_as; /* of a network: the specification of what it is before training */
-    /* The accuracy that tests hold float kernels to: |error| <= ulps units in the last place (0: exact), for
-       x >= ulps_from if that is not 0, or <= absolute·max(1, |x|). */
+    /* The accuracy that tests hold float kernels to: |error| <= ulps units in the last place (0: exact) or <=
+       absolute·max(1, |x|); for x < ulps_from, if that is not 0, the second alone. */
     double ulps, ulps_from, absolute;
 } hk_activation_info;
 
@@ -154,8 +154,9 @@ typedef struct hk_activation_functions {
     void (*param_slopes)(double x, const double *p,
                          double *d); /* d[k] = ∂f/∂p[k]; NULL without parameters */
 } hk_activation_functions;
-/* info: name, formula, derivative, parameters, kinks; the rest is filled in. Copied, names too. Refused if the
-   name is taken or malformed (HK_ERR_NAME), or if slope or param_slopes differ from central differences
+/* info: name, formula, derivative, parameters, kinks, by designated initialisers; the rest is filled in. Copied,
+   names too. Refused if a name is taken or malformed (HK_ERR_NAME), a count or a default is out of its range
+   (HK_ERR_ARGUMENT), or if slope or param_slopes differ from central differences
    anywhere on [-5, 5] away from the kinks (HK_ERR_CHECK: where, and both numbers). */
 HK_API HK_WARN_UNUSED hk_status hk_activation_define(hk_context *ctx,
                                                      const hk_activation_info *info,

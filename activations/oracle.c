@@ -60,11 +60,11 @@ int hk_activation_exponentials(const hk_activation_spec *spec, bool slope) {
 
 /* --- expectations under N(0, 1) ------------------------------------------------------------------------------- */
 
-static double integrand(const hk_activation_spec *spec, hk_activation_moment moment, double z) {
-    const double v =
-        moment == HK_SLOPE_MOMENT ? hk_activation_slope(spec, z) : hk_activation_value(spec, z);
-    return (moment == HK_MEAN ? v : v * v) * 0.39894228040143267794 * exp(-z * z / 2);
-}
+/* A function of one number, and what it needs. */
+typedef struct function {
+    double (*value)(const void *arg, double z);
+    const void *arg;
+} function;
 
 /* Nodes and weights of Gauss-Legendre quadrature with 10 points on [-1, 1], the positive half. */
 static const double node[5] = {0.1488743389816312, 0.4333953941292472, 0.6794095682990244,
@@ -72,17 +72,26 @@ static const double node[5] = {0.1488743389816312, 0.4333953941292472, 0.6794095
 static const double weight[5] = {0.2955242247147529, 0.2692667193099963, 0.2190863625159820,
                                  0.1494513491505806, 0.0666713443086881};
 
-static double integral(const hk_activation_spec *spec, hk_activation_moment moment, double a,
-                       double b) {
+/* Of the function times the normal density. */
+static double integral(function f, double a, double b) {
     const double middle = (a + b) / 2, half = (b - a) / 2;
     double sum = 0;
-    for (int i = 0; i < 5; i++)
-        sum += weight[i] * (integrand(spec, moment, middle - half * node[i]) +
-                            integrand(spec, moment, middle + half * node[i]));
+    for (int i = 0; i < 10; i++) {
+        const double z = middle + (i % 2 ? half : -half) * node[i / 2];
+        sum += weight[i / 2] * f.value(f.arg, z) * 0.39894228040143267794 * exp(-z * z / 2);
+    }
     return sum * half;
 }
 
-/* Where f or f' may jump inside (a, b), the least; b if nowhere. */
+/* Halves [a, b] until the halves agree with the whole: only next to a jump of f or f' that takes long. */
+static double refined(function f, double a, double b, double whole, int depth) {
+    const double middle = (a + b) / 2;
+    const double left = integral(f, a, middle), right = integral(f, middle, b);
+    if (depth == 0 || fabs(left + right - whole) <= 1e-14 * (1 + fabs(whole))) return left + right;
+    return refined(f, a, middle, left, depth - 1) + refined(f, middle, b, right, depth - 1);
+}
+
+/* Where f or f' jumps inside (a, b), the least such place that the row tells; b if it tells none. */
 static double next_kink(const hk_activation_spec *spec, double a, double b) {
     double least = b;
     for (int k = 0; k < spec->info->n_kinks; k++)
@@ -93,51 +102,68 @@ static double next_kink(const hk_activation_spec *spec, double a, double b) {
     return least;
 }
 
-/* On [-12, 12], beyond which the density has vanished, in steps of 1/8 that end at every kink. */
-double hk_activation_expectation(const hk_activation_spec *spec, hk_activation_moment moment) {
+/* E f(z): on [-12, 12], beyond which the density has vanished. Borders lie at the kinks of spec: halving finds
+   others too, but may miss one that lies behind the last node of a cell. */
+static double expectation(function f, const hk_activation_spec *spec) {
     double sum = 0;
-    for (int i = -96; i < 96; i++) {
-        double at = i / 8.0;
-        const double end = (i + 1) / 8.0;
-        while (at < end) {
-            const double to = next_kink(spec, at, end);
-            sum += integral(spec, moment, at, to);
-            at = to;
+    for (int i = -12; i < 12; i++)
+        for (double at = i, to; at < i + 1; at = to) {
+            to = next_kink(spec, at, i + 1);
+            sum += refined(f, at, to, integral(f, at, to), 48);
         }
-    }
     return sum;
 }
 
-/* E of the square of the largest of k normal numbers: ∫ z²·kφ(z)Φ(z)^(k-1). */
-static double maxout_moment(double k) {
-    const double h = 1.0 / 64;
-    double sum = 0;
-    for (int i = -12 * 64; i <= 12 * 64; i++) {
-        const double z = i * h, density = 0.39894228040143267794 * exp(-z * z / 2);
-        sum += z * z * k * density * pow(0.5 * erfc(-z * 0.70710678118654752440), k - 1);
-    }
-    return sum * h;
+static double mean_of(const void *spec, double z) { return hk_activation_value(spec, z); }
+static double square_of(const void *spec, double z) {
+    const double y = hk_activation_value(spec, z);
+    return y * y;
+}
+static double slope_of(const void *spec, double z) {
+    const double d = hk_activation_slope(spec, z);
+    return d * d;
 }
 
-/* E (Σ f̃_k/K)² at the start, where every weight is 1/K and f̃ is normalised, by the trapezium rule. */
+double hk_activation_expectation(const hk_activation_spec *spec, hk_activation_moment moment) {
+    if (isnan(hk_activation_value(spec, 0))) return NAN;
+    return expectation((function){moment == HK_MEAN           ? mean_of
+                                  : moment == HK_SLOPE_MOMENT ? slope_of
+                                                              : square_of,
+                                  spec},
+                       spec);
+}
+
+/* E of the square of the largest of k normal numbers: ∫ z²·kφ(z)Φ(z)^(k-1). */
+static double maxout_integrand(const void *arg, double z) {
+    const double k = *(const double *)arg;
+    return z * z * k * pow(0.5 * erfc(-z * 0.70710678118654752440), k - 1);
+}
+
+/* A mixture at its start: every weight is 1/n. */
+enum { CANDIDATES = HK_ACTIVATION_MAX_MIX / 2 };
+typedef struct mixture {
+    int n;
+    hk_activation_spec spec[CANDIDATES];
+    double mean[CANDIDATES], deviation[CANDIDATES];
+} mixture;
+
+static double mixture_integrand(const void *arg, double z) {
+    const mixture *m = arg;
+    double y = 0;
+    for (int k = 0; k < m->n; k++)
+        y += (hk_activation_value(&m->spec[k], z) - m->mean[k]) / m->deviation[k] / m->n;
+    return y * y;
+}
+
 static double mixture_moment(hk_context *ctx, const hk_activation_spec *mix) {
-    hk_activation_spec one[HK_ACTIVATION_MAX_MIX / 2];
-    double mean[HK_ACTIVATION_MAX_MIX / 2], deviation[HK_ACTIVATION_MAX_MIX / 2], sum = 0;
-    int n = 0;
-    const double h = 1.0 / 64;
-    for (; hk_activation_candidate(ctx, mix, n, &one[n]) == HK_OK; n++) {
-        mean[n] = hk_activation_expectation(&one[n], HK_MEAN);
-        const double second = hk_activation_expectation(&one[n], HK_SECOND_MOMENT);
-        deviation[n] = sqrt(second - mean[n] * mean[n]);
+    mixture m = {.n = 0};
+    while (hk_activation_candidate(ctx, mix, m.n, &m.spec[m.n]) == HK_OK) {
+        const double mean = hk_activation_expectation(&m.spec[m.n], HK_MEAN);
+        const double second = hk_activation_expectation(&m.spec[m.n], HK_SECOND_MOMENT);
+        m.mean[m.n] = mean;
+        m.deviation[m.n++] = sqrt(second - mean * mean);
     }
-    for (int i = -12 * 64; i <= 12 * 64; i++) {
-        const double z = i * h;
-        double y = 0;
-        for (int k = 0; k < n; k++)
-            y += (hk_activation_value(&one[k], z) - mean[k]) / deviation[k] / n;
-        sum += y * y * 0.39894228040143267794 * exp(-z * z / 2);
-    }
-    return sum * h;
+    return expectation((function){mixture_integrand, &m}, mix);
 }
 
 /* E f² of an activation given by name; 1 if that cannot be. */
@@ -157,7 +183,7 @@ double hk_activation_gain(hk_context *ctx, const hk_activation_spec *spec) {
     else if (info->starts_as)
         moment = moment_of(ctx, info->starts_as);
     else if (info == &hk__activation_rows[HK__WIDE_maxout])
-        moment = maxout_moment(spec->value[0]);
+        moment = expectation((function){maxout_integrand, spec->value}, spec);
     else if (info == &hk__activation_rows[HK__WIDE_mix])
         moment = mixture_moment(ctx, spec);
     return moment > 0 && isfinite(moment) ? 1 / sqrt(moment) : 1;

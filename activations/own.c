@@ -153,18 +153,43 @@ const hk__own_activation *hk__own_activation_at(const hk_context *ctx, int i) {
     return NULL;
 }
 
+static hk_status check_name(hk_context *ctx, const char *name, const char *letters) {
+    if (name && *name && strspn(name, letters) == strlen(name)) return HK_OK;
+    return hk_fail(ctx, HK_ERR_NAME, "hk_activation_define", "'%s' is no name: letters are %s",
+                   name ? name : "", letters);
+}
+
+static hk_status check_parameter(hk_context *ctx, const hk_activation_info *info, int k) {
+    static const char *const taken[] = {"learn", "per", "init"};
+    const hk_activation_param *p = &info->params[k];
+    HK_TRY(check_name(ctx, p->name,
+                      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789"));
+    bool twice = false;
+    for (int i = 0; i < k; i++) twice |= strcmp(p->name, info->params[i].name) == 0;
+    for (int i = 0; i < 3; i++) twice |= strcmp(p->name, taken[i]) == 0;
+    if (twice)
+        return hk_fail(ctx, HK_ERR_NAME, "hk_activation_define", "%s: parameter '%s' is taken",
+                       info->name, p->name);
+    if ((p->above ? p->value > p->low : p->value >= p->low) && p->value <= p->high) return HK_OK;
+    return hk_fail(ctx, HK_ERR_ARGUMENT, "hk_activation_define",
+                   "%s: the default of %s, %g, is not from %g to %g", info->name, p->name, p->value,
+                   p->low, p->high);
+}
+
 static hk_status check_names(hk_context *ctx, const hk_activation_info *info) {
-    const char *name = info->name, *letters = "abcdefghijklmnopqrstuvwxyz_0123456789";
+    const char *name = info->name;
     const hk_activation_info *other;
-    if (!name || !*name || strspn(name, letters) != strlen(name))
-        return hk_fail(ctx, HK_ERR_NAME, "hk_activation_define",
-                       "'%s' is no name: letters a to z, digits and _ are", name ? name : "");
+    HK_TRY(check_name(ctx, name, "abcdefghijklmnopqrstuvwxyz_0123456789"));
     for (int i = 0; (other = hk_activation_row(ctx, i)) != NULL; i++)
         if (strcmp(name, other->name) == 0 || (other->alias && strcmp(name, other->alias) == 0))
             return hk_fail(ctx, HK_ERR_NAME, "hk_activation_define", "'%s' is taken", name);
     if (info->n_params < 0 || info->n_params > MAX)
         return hk_fail(ctx, HK_ERR_ARGUMENT, "hk_activation_define", "%s: at most %d parameters",
                        name, MAX);
+    if (info->n_kinks < 0 || info->n_kinks > HK_ACTIVATION_MAX_KINKS)
+        return hk_fail(ctx, HK_ERR_ARGUMENT, "hk_activation_define", "%s: at most %d kinks", name,
+                       HK_ACTIVATION_MAX_KINKS);
+    for (int k = 0; k < info->n_params; k++) HK_TRY(check_parameter(ctx, info, k));
     return HK_OK;
 }
 

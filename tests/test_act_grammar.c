@@ -108,6 +108,10 @@ static void starts(void **state) {
             }
         }
     assert_int_equal(n, 10); /* apl, acon_c, meta_acon: 2 each; pau: 4 */
+    /* whatever the order, a setting counts more than the start */
+    const hk_activation_spec before = parsed(ctx, "meta_acon:r=2:init=paper");
+    assert_close("r", 0, before.value[0], 2, 0);
+    assert_int_equal(before.init, 1);
     const hk_activation_spec spec = parsed(ctx, "acon_c:init=paper:p1=2");
     assert_close("p1", 0, spec.value[0], 2, 0);
     assert_close("p2", 0, spec.value[1], 0, 0);
@@ -177,24 +181,34 @@ static const refusal refusals[] = {
     {"relu:at_zer=1", HK_ERR_NAME, {"relu has no setting 'at_zer=1'", "at_zero"}},
     {"relu:at_zeros=1", HK_ERR_NAME, {"relu has no setting 'at_zeros=1'", "at_zero"}},
     {"relu6:a=1", HK_ERR_NAME, {"relu6 has no setting 'a=1'", "there are: none"}},
-    {"prelu:beta=1", HK_ERR_NAME, {"'beta=1'", "there are: alpha, learn, per"}},
+    {"prelu:beta=1",
+     HK_ERR_NAME,
+     {"'beta=1'", "there are: alpha, learn=yes|no, per=layer|channel"}},
     {"prelu::alpha=1", HK_ERR_NAME, {"prelu has no setting ''", "alpha"}},
-    {"custom:p=1", HK_ERR_NAME, {"swish_skip has no setting 'p=1'", "alpha, beta, learn, per"}},
+    {"custom:p=1",
+     HK_ERR_NAME,
+     {"swish_skip has no setting 'p=1'", "alpha, beta, learn=yes|no, per=layer|channel"}},
     /* learn, per and init where they make no sense */
     {"relu:learn=no", HK_ERR_NAME, {"relu has no setting 'learn=no'", "at_zero"}},
     {"relu:per=channel", HK_ERR_NAME, {"relu has no setting 'per=channel'", "at_zero"}},
     {"rrelu:learn=yes", HK_ERR_NAME, {"'learn=yes'", "there are: lower, upper"}},
     {"softmax:per=layer", HK_ERR_NAME, {"softmax has no setting", "there are: none"}},
     {"mix:relu+tanh:learn=no", HK_ERR_NAME, {"'learn=no'", "there are: T"}},
-    {"prelu:per=row", HK_ERR_NAME, {"'per=row'", "learn, per"}},
-    {"prelu:per", HK_ERR_NAME, {"'per'", "learn, per"}},
-    {"prelu:learn=maybe", HK_ERR_NAME, {"'learn=maybe'", "learn, per"}},
-    {"prelu:init=paper", HK_ERR_NAME, {"'init=paper'", "there are: alpha, learn, per"}},
-    {"acon_c:init=none", HK_ERR_NAME, {"'init=none'", "p1, p2, beta, init, learn, per"}},
-    {"pau:init", HK_ERR_NAME, {"'init'", "a0, a1, a2, a3, a4, a5, b1, b2, b3, b4, init"}},
+    {"prelu:per=row", HK_ERR_NAME, {"'per=row'", "learn=yes|no, per=layer|channel"}},
+    {"prelu:per", HK_ERR_NAME, {"'per'", "learn=yes|no, per=layer|channel"}},
+    {"prelu:learn=maybe", HK_ERR_NAME, {"'learn=maybe'", "learn=yes|no, per=layer|channel"}},
+    {"prelu:init=paper",
+     HK_ERR_NAME,
+     {"'init=paper'", "there are: alpha, learn=yes|no, per=layer|channel"}},
+    {"acon_c:init=none",
+     HK_ERR_NAME,
+     {"'init=none'", "p1, p2, beta, init=silu|paper, learn=yes|no, per=layer|channel"}},
+    {"pau:init", HK_ERR_NAME, {"'init'", "b4, init=leaky_relu|relu|silu|tanh"}},
     /* hinges beyond S */
-    {"apl:a3=1", HK_ERR_NAME, {"'a3=1'", "there are: S, a1, a2, b1, b2, init, learn, per"}},
-    {"apl:S=1:b2=1", HK_ERR_NAME, {"'b2=1'", "there are: S, a1, b1, init"}},
+    {"apl:a3=1",
+     HK_ERR_NAME,
+     {"'a3=1'", "there are: S, a1, a2, b1, b2, init=relu|paper, learn=yes|no, per=layer|channel"}},
+    {"apl:S=1:b2=1", HK_ERR_NAME, {"'b2=1'", "there are: S, a1, b1, init=relu|paper"}},
     {"apl:b5=1:S=5", HK_ERR_NAME, {"'b5=1'", "S, a1, a2, b1, b2"}},
     /* values */
     {"prelu:alpha", HK_ERR_ARGUMENT, {"prelu: alpha must be a number", "not ''"}},
@@ -220,6 +234,8 @@ static const refusal refusals[] = {
     {"step:ste=", HK_ERR_ARGUMENT, {"one of none|identity|clip|sigmoid, not ''"}},
     {"step:ste=none|identity", HK_ERR_ARGUMENT, {"not 'none|identity'"}},
     {"glu:half=third", HK_ERR_ARGUMENT, {"glu: half must be one of second|first, not 'third'"}},
+    {"prelu:alpha= 1", HK_ERR_ARGUMENT, {"alpha must be a number, not ' 1'"}},
+    {"prelu:alpha=0x1p2", HK_ERR_ARGUMENT, {"alpha must be a number, not '0x1p2'"}},
     {"maxout:k=1", HK_ERR_ARGUMENT, {"maxout: k must be a whole number from 2 to 255, not '1'"}},
     {"maxout:k=2.5", HK_ERR_ARGUMENT, {"a whole number from 2 to 255, not '2.5'"}},
     {"maxout:k=256", HK_ERR_ARGUMENT, {"a whole number from 2 to 255, not '256'"}},
@@ -239,6 +255,8 @@ static const refusal refusals[] = {
     {"mix:+relu", HK_ERR_NAME, {"unknown activation ''", "there are"}},
     {"mix:relu++tanh", HK_ERR_NAME, {"unknown activation ''", "there are"}},
     {"mix:relu+none", HK_ERR_NAME, {"unknown activation 'none'", "there are", "gelu"}},
+    {"mix:relu+elu,learn=yes", HK_ERR_ARGUMENT, {"own parameters are not learned"}},
+    {"mix:relu+prelu,per=channel", HK_ERR_ARGUMENT, {"own parameters are not learned"}},
     {"mix:relu+rrelu", HK_ERR_ARGUMENT, {"mix: rrelu cannot be mixed"}},
     {"mix:relu+step", HK_ERR_ARGUMENT, {"mix: step cannot be mixed"}},
     {"mix:relu+softmax", HK_ERR_ARGUMENT, {"mix: softmax cannot be mixed"}},

@@ -102,7 +102,8 @@ static void refused_settings(void **state) {
     assert_int_equal(hk_activation_parse(ctx, "wave:b=5", &spec), HK_ERR_ARGUMENT);
     expect_error(ctx, HK_ERR_ARGUMENT, "wave: b must be a number from 0 to 4, not '5'");
     assert_int_equal(hk_activation_parse(ctx, "wave:c=5", &spec), HK_ERR_NAME);
-    expect_error(ctx, HK_ERR_NAME, "wave has no setting 'c=5'; there are: a, b, learn, per");
+    expect_error(ctx, HK_ERR_NAME,
+                 "wave has no setting 'c=5'; there are: a, b, learn=yes|no, per=layer|channel");
     assert_int_equal(hk_activation_parse(ctx, "wav", &spec), HK_ERR_NAME);
     expect_error(ctx, HK_ERR_NAME, "unknown activation 'wav'", ", mix, wave");
     hk_tensor *bytes = hk_full(ctx, HK_U8, HK_SHAPE(3), 1);
@@ -273,11 +274,35 @@ static void names(void **state) {
         info.name = k < COUNT(bad) ? bad[k] : taken[k - COUNT(bad)];
         assert_int_equal(hk_activation_define(ctx, &info, &wave_functions), HK_ERR_NAME);
         if (k < COUNT(bad))
-            expect_error(ctx, HK_ERR_NAME, "is no name: letters a to z, digits and _ are");
+            expect_error(ctx, HK_ERR_NAME, "is no name: letters are");
         else
             expect_error(ctx, HK_ERR_NAME, "is taken");
     }
+    static const char *const params[] = {NULL, "", "b c", "learn", "per", "init", "a=b"};
+    for (int64_t k = 0; k < COUNT(params); k++) {
+        hk_activation_info info = wave_info;
+        info.name = "wave_3";
+        info.params[1].name = params[k];
+        assert_int_equal(hk_activation_define(ctx, &info, &wave_functions), HK_ERR_NAME);
+        hk_error_clear(ctx);
+    }
     hk_activation_info info = wave_info;
+    info.name = "wave_3";
+    info.params[1].name = info.params[0].name;
+    assert_int_equal(hk_activation_define(ctx, &info, &wave_functions), HK_ERR_NAME);
+    expect_error(ctx, HK_ERR_NAME, "is taken");
+    info = wave_info;
+    info.name = "wave_3";
+    info.params[0].low = info.params[0].value + 1;
+    info.params[0].high = info.params[0].value + 2;
+    assert_int_equal(hk_activation_define(ctx, &info, &wave_functions), HK_ERR_ARGUMENT);
+    expect_error(ctx, HK_ERR_ARGUMENT, "the default of");
+    info = wave_info;
+    info.name = "wave_3";
+    info.n_kinks = HK_ACTIVATION_MAX_KINKS + 1;
+    assert_int_equal(hk_activation_define(ctx, &info, &wave_functions), HK_ERR_ARGUMENT);
+    expect_error(ctx, HK_ERR_ARGUMENT, "kinks");
+    info = wave_info;
     info.name = "wave_2";
     must(hk_activation_define(ctx, &info, &wave_functions));
 }

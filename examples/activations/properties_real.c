@@ -1,11 +1,11 @@
 /* properties_real.c: what holds for real numbers: where f, f' or f'' jumps, and what follows.
    SPDX-License-Identifier: MIT
 
-   The line from -2^20 to 2^20 is cut into cells. Where a function is smooth, its 8th
-   differences over a cell shrink by 256 each time the cell is halved; where f, f' or f'' jumps
-   they do not. So cells are halved until the differences vanish, or the cell is so small that
-   it holds nothing but such a point. The borders of cells are odd numbers, so that no kink at a
-   round number hides between two cells. A feature narrower than an eighth of its cell may be
+   The line from -2^20 to 2^20 is cut into cells, narrow near 0. Where a function is smooth, its
+   8th differences over a cell shrink by 256 each time the cell is halved; where f, f' or f''
+   jumps they do not. So cells are halved until the differences vanish, or the cell is so small
+   that it holds nothing but such a point. Their borders are crooked numbers, so that no kink at
+   a round number hides between two cells. A feature narrower than an eighth of its cell may be
    missed: one of width 1/128 at x = 1. */
 #include "properties.h"
 
@@ -226,7 +226,7 @@ bool is_flat_piece(const hk_activation_spec *spec, const real_facts *facts, doub
     return true;
 }
 
-/* --- moments ------------------------------------------------------------------------------------- */
+/* --- moments -------------------------------------------------------------------------------- */
 
 /* Gauss's rule with three points, which are inside: values at a jump do not matter. */
 static double integral(const hk_activation_spec *spec, hk_activation_moment moment, double a,
@@ -259,7 +259,7 @@ double find_moment(const hk_activation_spec *spec, const real_facts *facts,
     return sum / sqrt(2 * 3.14159265358979323846);
 }
 
-/* --- all together -------------------------------------------------------------------------------- */
+/* --- all together --------------------------------------------------------------------------- */
 
 void find_real_facts(const hk_activation_spec *spec, real_facts *facts) {
     *facts = (real_facts){.smooth = 2};

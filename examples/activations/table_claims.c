@@ -63,10 +63,11 @@ static bool claim_convex(const properties_options *options, int number) {
     }
     print_claim(number, "a monotone activation makes the loss convex",
                 minima > 1 ? FALSE_CLAIM : TRUE_CLAIM);
-    printf(
-        "   tanh is %s. One weight w, two examples (x, y): (%g, %g) and (%g, %g); squared error\n"
-        "   of tanh(w x). The loss turns %d times, and has %d minima:\n\n",
-        monotone_word(&p), example_x[0], example_y[0], example_x[1], example_y[1], turns, minima);
+    printf("   tanh is %s. One weight w, two examples (x, y), (%g, %g) and\n"
+           "   (%g, %g), squared error of tanh(w x): the loss turns %d times, and has %d\n"
+           "   minima:\n\n",
+           monotone_word(&p), example_x[0], example_y[0], example_x[1], example_y[1], turns,
+           minima);
     for (int i = 0; i < turns; i++) {
         const double here = loss(&p.spec, turn[i]);
         printf("     w = %8.5f   loss %.5f   %s\n", turn[i], here,
@@ -96,8 +97,8 @@ static bool claim_same_gelu(int number) {
     }
     print_claim(number, "the tanh form of GELU is GELU", most > 1e-6 ? FALSE_CLAIM : TRUE_CLAIM);
     const double y = fabs(hk_activation_value(&exact, where));
-    printf("   They differ by up to %.4g, at |x| = %.2f: %.0f units in the last place of float32.\n"
-           "   Their slopes differ by up to %.4g, at |x| = %.2f.\n",
+    printf("   They differ by up to %.4g, at |x| = %.2f: %.0f units in the last place\n"
+           "   of float32. Their slopes differ by up to %.4g, at |x| = %.2f.\n",
            most, fabs(where), most / ldexp(1, ilogb(y) - 23), slope_most, fabs(slope_where));
     return true;
 }
@@ -142,7 +143,7 @@ static bool claim_softplus(int number) {
         for (int k = 0; k < facts[i].singular_count; k++)
             printf("     %-22sby %.4g at x = %g%s\n", names[i], facts[i].singular[k].jump,
                    facts[i].singular[k].x,
-                   facts[i].singular[k].visible ? "" : ", too little for float32 to show");
+                   facts[i].singular[k].visible ? "" : " (float32 cannot show it)");
     return true;
 }
 
@@ -161,10 +162,9 @@ static bool claim_selu_gain(int number) {
     const double three_quarters = after_layers(&selu, 0.75, 50), one = after_layers(&selu, 1, 50);
     print_claim(number, "SELU wants weights of gain 3/4",
                 fabs(three_quarters - 1) < 0.1 ? TRUE_CLAIM : FALSE_CLAIM);
-    printf(
-        "   It was made to keep mean 0 and variance 1. After 50 layers, a second moment of 1 is\n"
-        "   %.4g with gain 3/4, and %.4g with gain 1.\n",
-        three_quarters, one);
+    printf("   It was made to keep mean 0 and variance 1. After 50 layers, a second moment\n"
+           "   of 1 is %.4g with gain 3/4, and %.4g with gain 1.\n",
+           three_quarters, one);
     return true;
 }
 

@@ -74,7 +74,8 @@ static double curvature(const properties *p) {
 #define COLUMNS(T, N, F)                                                                           \
     T("name", p->name) T("function", function(p))                                                  \
     F("linear", p->real.linear) T("monotone", monotone_word(p)) N("wiggle_ulp", wiggle(p))         \
-    N("range_low", p->low.value) F("low_reached", is_reached(&p->low)) T("low_at", places(&p->low)) \
+    N("range_low", p->low.value) F("low_reached", is_reached(&p->low))                             \
+    T("low_at", places(&p->low))                                                                   \
     N("range_high", p->high.value) F("high_reached", is_reached(&p->high))                         \
     T("high_at", places(&p->high))                                                                 \
     T("class", class_word(p)) T("jumps", jumps(p))                                                 \

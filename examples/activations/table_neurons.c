@@ -59,14 +59,13 @@ static int answers(double apart) {
 }
 
 /* Whether an activation gives the same bits for an input whatever came before it. */
-static bool is_memoryless(evaluator *e) {
-    float first = 0;
+static bool is_memoryless(evaluator *e, float *answer) {
     for (int history = 0; history < 4; history++) {
         for (int64_t i = 0; i < e->n; i++) e->x[i] = (float)history * (float)(i % 5) - 3;
         e->x[e->n - 1] = 1.5f;
         if (!evaluate(e)) return false;
-        if (history == 0) first = e->y[e->n - 1];
-        if (memcmp(&first, &e->y[e->n - 1], sizeof first) != 0) return false;
+        if (history == 0) *answer = e->y[e->n - 1];
+        if (memcmp(answer, &e->y[e->n - 1], sizeof *answer) != 0) return false;
     }
     return true;
 }
@@ -75,20 +74,20 @@ bool claim_refractory(const properties_options *options, int number) {
     static const double drives[] = {10, 100, 1000, 10000, 100000};
     evaluator e;
     if (!evaluator_open(&e, "leaky_relu", options->isa, 16)) return report(&e);
-    const bool memoryless = is_memoryless(&e);
+    float answer = NAN;
+    const bool memoryless = is_memoryless(&e, &answer);
     const int near = answers(0.001), far = answers(0.005);
     for (int i = 0; i < 16; i++) e.x[i] = (float)drives[i % 5];
     if (!evaluate(&e)) return report(&e);
     print_claim(number, "leaky relu models the refractory period of neurons",
                 memoryless && near != far ? FALSE_CLAIM : TRUE_CLAIM);
-    printf("   A neuron that has just fired cannot fire again for %g ms: what it does depends on "
-           "when.\n"
-           "   Two equal pulses 5 ms apart make the neuron below fire %d times, 1 ms apart %s.\n"
-           "   leaky_relu(1.5) is %g after any of four histories, %s: it has no time.\n\n"
-           "   What remains without time is a rate that saturates, 1/(%g s + 1/drive); leaky relu\n"
-           "   goes on rising:\n\n"
+    printf("   A neuron that has just fired cannot fire again for %g ms: time matters. Two\n"
+           "   equal pulses 5 ms apart make the neuron below fire %d times, 1 ms apart %s.\n"
+           "   leaky_relu(1.5) is %g after any of four histories, %s.\n\n"
+           "   What remains without time is a rate that saturates, 1/(%g s + 1/drive);\n"
+           "   leaky relu goes on rising:\n\n"
            "     drive (1/s)   neuron's rate   1/(t_ref + 1/drive)   leaky_relu(drive)\n",
-           1000 * refractory, far, near == 1 ? "once" : "as often", (double)1.5f,
+           1000 * refractory, far, near == 1 ? "once" : "as often", (double)answer,
            memoryless ? "to the bit" : "but not to the bit", refractory);
     for (int i = 0; i < 5; i++)
         printf("     %11g   %13.1f   %19.1f   %17g\n", drives[i], firing_rate(drives[i]),
@@ -142,17 +141,18 @@ bool claim_dead(const properties_options *options, int number) {
     }
     print_claim(number, "a unit is dead if its activation stays below 0.01",
                 wrong ? FALSE_CLAIM : TRUE_CLAIM);
-    printf("   Dead means that no gradient reaches a unit's weights: |f'| stays below 1e-6. Units "
-           "with\n"
-           "   one input x ~ N(0, 1), a = f(w x + b), over %d inputs; the claim is wrong on %d of "
-           "%d:\n\n"
-           "     %-12s%7s%7s%11s%11s%12s  %-8s%-6s\n",
+    printf("   Dead means that no gradient reaches a unit's weights: |f'| stays below 1e-6.\n"
+           "   Units a = f(w x + b), over %d inputs x ~ N(0, 1); wrong on %d of %d:\n\n"
+           "   %-11s%6s%6s%10s%10s%11s  %-9s%s\n",
            PROBES, wrong, UNITS, "f", "w", "b", "mean a", "|a|<0.01", "max |f'|", "claimed", "is");
     for (int i = 0; i < UNITS; i++) {
         const bool claimed = small[i] == 1, dead = slope[i] <= 1e-6;
-        printf("     %-12s%7g%7g%11.4g%9.1f %%%12.4g  %-8s%-6s%s\n", units[i].activation,
+        printf("   %-11s%6g%6g%10.3g%8.0f %%%11.3g  %-9s%s%s\n", units[i].activation,
                units[i].weight, units[i].bias, mean[i], 100 * small[i], slope[i],
-               claimed ? "dead" : "alive", dead ? "dead" : "alive", claimed == dead ? "" : "wrong");
+               claimed ? "dead" : "alive", dead ? "dead" : "alive",
+               claimed == dead ? ""
+               : dead          ? "   wrong"
+                               : "  wrong");
     }
     return true;
 }

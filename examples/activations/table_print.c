@@ -41,10 +41,10 @@ CELL_TEXT(cell_centred, p->odd ? "odd" : fabs(p->mean) < 1e-9 ? "E f = 0" : "no"
 CELL_NUMBER(cell_least, 6, p->least.value)
 CELL_NUMBER(cell_steepest, 6, p->steepest.value)
 CELL_NUMBER(cell_lipschitz, 6, p->lipschitz)
-CELL_NUMBER(cell_mean, 6, p->mean)
-CELL_NUMBER(cell_second, 6, p->second)
-CELL_NUMBER(cell_slope_second, 6, p->slope_second)
-CELL_NUMBER(cell_chi, 6, p->chi)
+CELL_NUMBER(cell_mean, 5, p->mean)
+CELL_NUMBER(cell_second, 5, p->second)
+CELL_NUMBER(cell_slope_second, 5, p->slope_second)
+CELL_NUMBER(cell_chi, 5, p->chi)
 CELL_NUMBER(cell_learnable, 6, p->learnable)
 
 static void cell_class(const properties *p, char *text, size_t size) {
@@ -133,8 +133,8 @@ static void cell_ns_back(const properties *p, char *text, size_t size) {
 /* clang-format off */
 static const block blocks[] = {
     {.title = "Shape",
-     .legend = "A square bracket: that end is reached; a round one: only approached. Wiggles: how far\n"
-               "float32 goes back on its way, in units in the last place.",
+     .legend = "A square bracket: that end is reached; a round one: only approached.\n"
+               "Wiggles: how far float32 goes back on its way, in units in the last place.",
      .columns = {{"", false, cell_name}, {"linear", false, cell_linear},
                  {"monotone", false, cell_monotone}, {"wiggles", true, cell_wiggle},
                  {"range", false, range_text}, {"least at", false, cell_low_at}}},
@@ -144,16 +144,18 @@ static const block blocks[] = {
      .columns = {{"", false, cell_name}, {"class", false, cell_class}, {"jumps", false, jumps_text},
                  {"Lipschitz", true, cell_lipschitz}, {"|f''| up to", true, cell_curvature}}},
     {.title = "Slopes",
-     .columns = {{"", false, cell_name}, {"least f'", true, cell_least}, {"at", false, cell_least_at},
+     .columns = {{"", false, cell_name}, {"least f'", true, cell_least},
+                 {"at", false, cell_least_at},
                  {"greatest f'", true, cell_steepest}, {"at", false, cell_steepest_at}}},
     {.title = "Ends",
      .legend = "is v: constant there; -> v: tends to v; slope a: goes on with that slope.\n"
                "From: where float32 has reached the limit.",
-     .columns = {{"", false, cell_name}, {"x -> -inf", false, cell_left}, {"from", true, cell_left_from},
+     .columns = {{"", false, cell_name}, {"x -> -inf", false, cell_left},
+                 {"from", true, cell_left_from},
                  {"x -> inf", false, cell_right}, {"from", true, cell_right_from}}},
     {.title = "Signals, x ~ N(0, 1)",
-     .legend = "chi_1 = E f'^2/E f^2: what squared gradients gain in a layer whose weights keep E f^2.\n"
-               "~0: less than a millionth.",
+     .legend = "chi_1 = E f'^2/E f^2: what squared gradients gain in a layer whose weights keep\n"
+               "E f^2. ~0: less than a millionth.",
      .columns = {{"", false, cell_name}, {"E f", true, cell_mean}, {"E f^2", true, cell_second},
                  {"E f'^2", true, cell_slope_second}, {"chi_1", true, cell_chi},
                  {"P(f=0)", true, cell_zeros}, {"P(f'=0)", true, cell_flats},
@@ -163,8 +165,8 @@ static const block blocks[] = {
      .columns = {{"", false, cell_name}, {"learned", true, cell_learnable},
                  {"exps", true, cell_exponentials}}},
     {.title = "Cost", .when = 1,
-     .legend = "Parameters that are learned; exponentials an element, forward / backward; nanoseconds\n"
-               "an element, measured now: in cache, on one thread.",
+     .legend = "Parameters that are learned; exponentials an element, forward / backward;\n"
+               "nanoseconds an element, measured now: in cache, on one thread.",
      .columns = {{"", false, cell_name}, {"learned", true, cell_learnable},
                  {"exps", true, cell_exponentials}, {"ns forward", true, cell_ns},
                  {"ns backward", true, cell_ns_back}}},
@@ -267,12 +269,12 @@ static void print_coverage(int count, const properties *list) {
     }
     printf("Ranges, slopes, zeros and limits are what float32 kernels give on ");
     if (!same)
-        printf("all floats or on a part\n(--exhaustive: all for each).\n");
+        printf("all floats,\nor on a part (--exhaustive: all for each).\n");
     else if (s->stride == 1)
-        printf("all %" PRId64 " finite\nfloats.\n", s->floats);
+        printf("all\n%" PRId64 " finite floats.\n", s->floats);
     else
-        printf("every %" PRId64 "th of all\nfinite floats, %" PRId64
-               " of them, and on all around what was found (--exhaustive: on all).\n",
+        printf("every\n%" PRId64 "th of all finite floats, %" PRId64
+               " of them, and on all around what was\nfound (--exhaustive: on all).\n",
                s->stride, s->floats);
     if (!isnan(list[0].cost.ns))
         printf("To look at them took %.3g s%s.\n", seconds,

@@ -16,7 +16,7 @@ void share_text(double v, char *text, size_t size) {
     if (v > 0 && v < 1e-6)
         snprintf(text, size, "~0");
     else
-        snprintf(text, size, "%.5g", v);
+        snprintf(text, size, "%.4g", v);
 }
 
 const char *class_word(const properties *p) {

@@ -56,18 +56,16 @@ static verdict judge_differentiable(const char *claim, const properties *p, char
 /* What is left of a gradient's norm after 50 layers whose weights keep the size of the signal. */
 static verdict judge_stable(const char *claim, const properties *p, char *why, size_t size) {
     const double left = pow(p->chi, 25);
-    int used =
-        snprintf(why, size, "chi_1 = %.4g: 50 layers leave %.2g of a gradient", p->chi, left);
+    int used = snprintf(why, size, "chi_1 = %.4g: times %.2g in 50 layers", p->chi, left);
     if (says(claim, "yes")) {
         if (p->scan.flats > 0.01)
-            snprintf(why + used, size - (size_t)used, "; %.0f %% of slopes are 0",
-                     100 * p->scan.flats);
+            snprintf(why + used, size - (size_t)used, "; P(f' = 0) = %.3g", p->scan.flats);
         return left > 0.5 && left < 2    ? TRUE_CLAIM
                : left > 0.1 && left < 10 ? LOOSE_CLAIM
                                          : FALSE_CLAIM;
     }
     if (left >= 0.1)
-        snprintf(why + used, size - (size_t)used, ", weights of gain 1 leave %.2g",
+        snprintf(why + used, size - (size_t)used, "; with weights of gain 1, times %.2g",
                  pow(p->slope_second, 25));
     return left < 0.1 ? TRUE_CLAIM : p->slope_second < 0.9 ? LOOSE_CLAIM : FALSE_CLAIM;
 }
@@ -78,10 +76,10 @@ static verdict judge_monotone(const char *claim, const properties *p, char *why,
     char at[96];
     places_text(&p->least, at, sizeof at);
     if (no)
-        snprintf(why, size, "falls left of %.5g, by %.4g; least f' %.4g at %s", p->low.at[0].x,
-                 p->real.fall, p->least.value, at);
+        snprintf(why, size, "falls by %.4g; least f' is %.4g at %s", p->real.fall, p->least.value,
+                 at);
     else
-        snprintf(why, size, "%s; float32 keeps to it within %.0f ulp", word, wiggle(p));
+        snprintf(why, size, "%s; float32 within %.0f ulp", word, wiggle(p));
     return says(claim, "yes") == !no ? TRUE_CLAIM : FALSE_CLAIM;
 }
 
@@ -102,7 +100,7 @@ static verdict judge_range(const char *claim, const properties *p, char *why, si
     const verdict high = judge_end(ends[1], strchr(claim, ']') != NULL, &p->high);
     int used = snprintf(why, size, "%s", range);
     if (low == LOOSE_CLAIM && high == LOOSE_CLAIM)
-        snprintf(why + used, size - (size_t)used, "; float32 gets to %g at %.5g and to %g at %.5g",
+        snprintf(why + used, size - (size_t)used, "; float32: %g from %.5g, %g from %.5g",
                  p->scan.left, p->scan.left_from, p->scan.right, p->scan.right_from);
     else if (p->low.at[0].kind == PLACE_POINT) {
         places_text(&p->low, at, sizeof at);
@@ -112,7 +110,7 @@ static verdict judge_range(const char *claim, const properties *p, char *why, si
         hk_activation_spec other = p->spec;
         other.value[0] *= 2;
         const double x = find_greatest(&other, false, -1, -5, 0);
-        snprintf(why + used, size - (size_t)used, "; for %s = %g: %.4g at %.4g",
+        snprintf(why + used, size - (size_t)used, " (%s = %g: %.4g at %.4g)",
                  p->spec.info->params[0].name, other.value[0], hk_activation_value(&other, x), x);
     }
     return low > high ? low : high;
@@ -122,7 +120,7 @@ static verdict judge_range(const char *claim, const properties *p, char *why, si
 static verdict judge_cost(const char *claim, const properties *p, char *why, size_t size) {
     const int exps = p->cost.exponentials + p->cost.exponentials_back;
     const int claimed = says(claim, "high") ? 2 : says(claim, "medium") ? 1 : 0;
-    int used = snprintf(why, size, "exponentials: %d forward, %d backward", p->cost.exponentials,
+    int used = snprintf(why, size, "exponentials %d forward, %d back", p->cost.exponentials,
                         p->cost.exponentials_back);
     if (!isnan(p->cost.ns))
         snprintf(why + used, size - (size_t)used, "; %.2f + %.2f ns", p->cost.ns, p->cost.ns_back);
@@ -133,7 +131,7 @@ static verdict judge_cost(const char *claim, const properties *p, char *why, siz
 static verdict judge_centred(const char *claim, const properties *p, char *why, size_t size) {
     const double off = fabs(p->mean) / sqrt(p->second);
     if (p->odd)
-        snprintf(why, size, "odd, so E f = 0 for inputs symmetric about 0 (E f(x + 1) = %.2g)",
+        snprintf(why, size, "odd, so 0 for symmetric x; E f(x + 1) = %.2g",
                  expect_of(&p->spec, 1, 1, EXPECT_VALUE));
     else
         snprintf(why, size, "E f = %.4g, %.2g of its root mean square", p->mean, off);
@@ -151,8 +149,7 @@ static verdict judge_sparse(const char *claim, const properties *p, char *why, s
     }
     const double below = expect_of(&p->spec, -1, 1, EXPECT_ZERO);
     const double above = expect_of(&p->spec, 1, 1, EXPECT_ZERO);
-    snprintf(why, size, "P(f = 0) = %.3g for x ~ N(0, 1), %.2f for N(-1, 1), %.2f for N(1, 1)",
-             zeros, below, above);
+    snprintf(why, size, "P(f = 0) = %.3g; if E x = -1, %.2f; if 1, %.2f", zeros, below, above);
     if (says(claim, "no")) return FALSE_CLAIM;
     return fabs(below - above) > 0.1 ? LOOSE_CLAIM : TRUE_CLAIM;
 }
@@ -176,15 +173,33 @@ static const struct {
 enum { ROWS = sizeof rows / sizeof *rows };
 
 static const char legend[] =
-    "gradient-stable: chi_1 = E f'^2/E f^2 is what squared gradients gain in a layer whose "
-    "weights\n"
-    "  keep the signal's size. True if 50 layers leave 1/2 to 2 of a gradient, loose 1/10 to 10.\n"
-    "  Vanishes: less than 1/10; loose if that takes weights which let the signal shrink as well.\n"
+    "gradient-stable: chi_1 = E f'^2/E f^2 is what squared gradients gain in a layer\n"
+    "  whose weights keep the signal's size. True if 50 layers multiply gradients\n"
+    "  by 1/2 to 2, loose if by 1/10 to 10. Vanishes: by less than 1/10; loose if\n"
+    "  that takes weights of gain 1, which let the signal shrink as well.\n"
     "range: loose if an end said to be reached is only approached.\n"
-    "cost: low, medium, high for no exponential, one, one each way; nanoseconds were measured in\n"
-    "  cache, on one thread: outside of it, all wait for memory.\n"
+    "cost: low, medium, high for no exponential, one, one each way. Nanoseconds\n"
+    "  an element, forward + backward, are measured now, in cache, on one thread;\n"
+    "  outside of the cache, all wait for memory.\n"
     "zero-centred: nearly is a mean below a tenth of the root mean square.\n"
     "sparse: loose if the share of zeros changes with the mean of the input.\n";
+
+/* Goes on at column REASON_AT where a line would be longer than COLUMNS. */
+static void print_reason(const char *text) {
+    enum { COLUMNS = 80, REASON_AT = 32 };
+    int at = REASON_AT;
+    while (*text) {
+        const int word = (int)strcspn(text, " ");
+        if (at > REASON_AT && at + 1 + word > COLUMNS) {
+            printf("\n%*s", REASON_AT, "");
+            at = REASON_AT;
+        }
+        at += printf("%s%.*s", at > REASON_AT ? " " : "", word, text);
+        text += word;
+        text += strspn(text, " ");
+    }
+    putchar('\n');
+}
 
 bool print_textbook(const properties_options *options) {
     properties p[FUNCTIONS];
@@ -206,9 +221,10 @@ bool print_textbook(const properties_options *options) {
     printf("\n\nIn detail: what is said, whether it is true, what is computed.\n");
     for (int r = 0; r < ROWS; r++) {
         printf("\n%s\n", rows[r].name);
-        for (int i = 0; i < FUNCTIONS; i++)
-            printf("  %-9s%-14s%-7s%s\n", functions[i], rows[r].claims[i],
-                   verdict_word(found[r][i]), why[r][i]);
+        for (int i = 0; i < FUNCTIONS; i++) {
+            printf("  %-9s%-14s%-7s", functions[i], rows[r].claims[i], verdict_word(found[r][i]));
+            print_reason(why[r][i]);
+        }
     }
     printf("\n%s", legend);
     return true;
