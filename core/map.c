@@ -14,8 +14,10 @@ enum {
     HK_MAP_TILE = 512,   /* elements that pass through the first-level cache at once */
     HK_MAP_BLOCK = 8192, /* elements that a thread takes at once, where all is contiguous */
     HK_MAP_THREADED = 4 * HK_MAP_BLOCK, /* below this one thread is faster than two */
-    HK_MAP_STREAMED = 64 << 20,         /* bytes of output that are too many for any cache */
-    ASK_AHEAD = 2 * HK_MAP_TILE         /* elements: how far ahead inputs are asked for then */
+    /* Bytes of output that are streamed. A single pass gains from 4 MiB on, but what reads its result next then
+       waits for memory: four activations in a row gain from 32 MiB on. */
+    HK_MAP_STREAMED = 32 << 20,
+    ASK_AHEAD = 2 * HK_MAP_TILE /* elements: how far ahead inputs are asked for then */
 };
 
 /* Operands seen through one common shape whose axes were joined where all strides allow. */
