@@ -2,6 +2,8 @@
    in between.
    SPDX-License-Identifier: MIT */
 /* ctest: labels=unit timeout=120 */
+#include <time.h>
+
 #include "net_fixture.h"
 
 typedef struct outcome {
@@ -134,7 +136,8 @@ static void assert_same(size_t net, const char *what, outcome a, outcome b) {
    do all before the others wake), or that there was nothing to share. */
 static outcome train_shared(size_t net, const recipe *r, bool shared) {
     outcome o = train(r, 0);
-    for (int attempt = 1; shared && o.shares == 0 && attempt < 20; attempt++) {
+    for (int attempt = 1; shared && o.shares == 0 && attempt < 1000; attempt++) {
+        nanosleep(&(struct timespec){.tv_nsec = 3000000}, NULL); /* others may get done */
         const outcome again = train(r, 0);
         assert_same(net, "again on threads", o, again);
         o = again;

@@ -123,7 +123,7 @@ bad '--val 256' --val 256 --data tiny
 bad "unknown activation 'relo'; there are: identity, step, sigmoid" --activation relo --data tiny
 bad "unknown activation ''" --activation relu/ --hidden 8x2 --data tiny
 bad "unknown activation 'Gelu'" --activation relu/Gelu --hidden 8x2 --data tiny
-bad "prelu has no setting 'beta=1'; there are: alpha, learn, per" --activation prelu:beta=1 --data tiny
+bad "prelu has no setting 'beta=1'; there are: alpha, learn=yes|no, per=layer|channel" --activation prelu:beta=1 --data tiny
 bad "relu has no setting 'learn=no'" --activation relu:learn=no --data tiny
 bad "alpha must be a number, not 'x'" --activation prelu:alpha=x --data tiny
 bad "min_val must be below max_val, not 3 and 1" --activation hard_tanh:min_val=3 --data tiny
