@@ -80,7 +80,7 @@ typedef struct pass {
 } pass;
 
 /* m <= TILE elements from byte `at` on. Where the kernel cannot write in place, it writes to a tile. */
-static void pass_tile(const pass *p, size_t at, int64_t m, const double *value, double *sums) {
+static void pass_tile(const pass *p, size_t at, int64_t m, const double *value, void *lanes) {
     _Alignas(HK_ALIGN) char tile[4][TILE * sizeof(double)];
     const hk_op_call *c = p->c;
     const int64_t whole = (m + HK_MAP_STEP - 1) / HK_MAP_STEP * HK_MAP_STEP;
@@ -98,8 +98,8 @@ static void pass_tile(const pass *p, size_t at, int64_t m, const double *value, 
         memset(tile[k] + bytes, 0, (size_t)(whole - m) * p->size);
         place[k] = tile[k];
     }
-    if (sums)
-        p->kernels->learn(whole, place, value, sums);
+    if (lanes)
+        p->kernels->learn(whole, place, value, lanes);
     else
         (p->g ? p->kernels->plain_slope : p->kernels->plain_value)(whole, place, value);
     if (!p->out || place[0] != (void *)tile[0]) return;
@@ -109,6 +109,14 @@ static void pass_tile(const pass *p, size_t at, int64_t m, const double *value, 
         hk__map_stream(c->ctx, p->out + at, tile[0], bytes);
     else
         memcpy(p->out + at, tile[0], bytes);
+}
+
+static double sum_of_lanes(const void *lanes, int k, size_t size) {
+    double sum = 0;
+    for (int i = k * HK__ACTIVATION_LANES; i < (k + 1) * HK__ACTIVATION_LANES; i++)
+        sum +=
+            size == sizeof(double) ? ((const double *)lanes)[i] : (double)((const float *)lanes)[i];
+    return sum;
 }
 
 static void pass_piece(void *arg, int64_t b, int worker) {
@@ -122,11 +130,13 @@ static void pass_piece(void *arg, int64_t b, int worker) {
     for (int k = 0; k < p->n_params; k++)
         value[k] = a->at[k] ? hk__number_at(p->c->in[a->at[k]], channel * p->s.stride[k])
                             : a->spec.value[k];
-    double *sums = p->sums ? p->sums + b * p->n_params : NULL;
-    for (int k = 0; sums && k < p->n_params; k++) sums[k] = 0;
+    _Alignas(HK_ALIGN) char lanes[MAX * HK__ACTIVATION_LANES * sizeof(double)];
+    if (p->sums) memset(lanes, 0, (size_t)(p->n_params * HK__ACTIVATION_LANES) * p->size);
     for (int64_t i = 0; i < n; i += TILE)
         pass_tile(p, (size_t)(stretch * p->s.length + first + i) * p->size,
-                  n - i < TILE ? n - i : TILE, value, sums);
+                  n - i < TILE ? n - i : TILE, value, p->sums ? lanes : NULL);
+    for (int k = 0; p->sums && k < p->n_params; k++)
+        p->sums[b * p->n_params + k] = sum_of_lanes(lanes, k, p->size);
     if (p->streamed) hk__map_streamed();
 }
 

@@ -76,14 +76,14 @@ static inline hk_real pade_far(hk_real x, hk_real f) {
     return real_gate(x, f * real_copysign(1 / PADE_LIMIT, x));
 }
 
-/* Σ x[i] in lanes that the compiler may vectorise without changing the order. */
-static double lane_sum(int64_t n, const hk_real *x) {
-    hk_real lane[HK_MAP_STEP] = {0};
-    for (int64_t i = 0; i < n; i += HK_MAP_STEP)
+/* lane += x, lane by lane, so that the compiler may vectorise without changing the order. */
+static void add_lanes(int64_t n, const hk_real *x, hk_real *lane) {
+    enum { LANES = HK__ACTIVATION_LANES };
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (int k = 0; k < LANES; k++) lane[k] += x[i + k];
+    for (; i < n; i += HK_MAP_STEP)
         for (int k = 0; k < HK_MAP_STEP; k++) lane[k] += x[i + k];
-    double total = 0;
-    for (int k = 0; k < HK_MAP_STEP; k++) total += (double)lane[k];
-    return total;
 }
 
 /* --- the functions of each block ---------------------------------------------------------------------------- */
@@ -191,7 +191,7 @@ static double lane_sum(int64_t n, const hk_real *x) {
             memcpy((hk_real *)p[0] + first, part[which], (size_t)(m - first) * sizeof(hk_real));   \
         }                                                                                          \
     }                                                                                              \
-    static void name##_learn(int64_t n, void *const *p, const double *param, double *sums) {       \
+    static void name##_learn(int64_t n, void *const *p, const double *param, void *lanes) {        \
         HK_NUMBERS(n_params);                                                                      \
         hk_real part[n_params][HK__ACTIVATION_TILE];                                               \
         hk_real *restrict out = p[0];                                                              \
@@ -204,7 +204,8 @@ static double lane_sum(int64_t n, const hk_real *x) {
             for (int k = 0; k < (n_params); k++) part[k][i] = g[i] * d[k];                         \
             out[i] = g[i] * name##_d(x, y, q);                                                     \
         }                                                                                          \
-        for (int k = 0; k < (n_params); k++) sums[k] += lane_sum(n, part[k]);                      \
+        for (int k = 0; k < (n_params); k++)                                                       \
+            add_lanes(n, part[k], (hk_real *)lanes + k * HK__ACTIVATION_LANES);                    \
     }
 #define HK_LEARNED_0(name, n, keeps)
 #define HK_LEARNED_1(name, n, keeps) HK_LEARNED(name, n, keeps)

@@ -7,17 +7,18 @@
 #include "map.h"
 
 /* How many elements a `learn` kernel takes at once. */
-enum { HK__ACTIVATION_TILE = 512 };
+enum { HK__ACTIVATION_TILE = 512, HK__ACTIVATION_LANES = 64 };
 
 /* Kernels of one activation. `plain` ones take parameters as numbers (hk__map's param), the others as operands
    behind those named here.
      plain_value, value: y; x
      plain_slope, slope: out = g·f'; g, x, y
      param_slope:        out = g·∂f/∂p[k]; g, x, y; k is param[0]
-     learn:              out = g·f' and sums[k] += Σ g·∂f/∂p[k], n <= HK__ACTIVATION_TILE; g, x, y */
+     learn:              out = g·f', and g·∂f/∂p[k] is added to the lanes of k, an array of HK__ACTIVATION_LANES
+                         elements whose sum the caller wants; n <= HK__ACTIVATION_TILE; g, x, y */
 typedef struct hk__activation_kernels_row {
     hk__map_fn *plain_value, *plain_slope, *value, *slope, *param_slope;
-    void (*learn)(int64_t n, void *const *p, const double *param, double *sums);
+    void (*learn)(int64_t n, void *const *p, const double *param, void *lanes);
 } hk__activation_kernels_row;
 
 /* Numbers of the pointwise rows. */

@@ -43,9 +43,9 @@ double hk_activation_param_slope(const hk_activation_spec *spec, int k, double x
     }
     if (spec->info->kind != HK_ACTIVATION_POINTWISE) return NAN;
     double xs[HK_MAP_STEP] = {x}, ys[HK_MAP_STEP] = {hk_activation_value(spec, x)};
-    double g[HK_MAP_STEP] = {1}, out[HK_MAP_STEP], sums[MAX] = {0};
-    reference(spec)->learn(HK_MAP_STEP, (void *[]){out, g, xs, ys}, spec->value, sums);
-    return sums[k]; /* g is 0 but for one */
+    double g[HK_MAP_STEP] = {1}, out[HK_MAP_STEP], lanes[MAX][HK__ACTIVATION_LANES] = {{0}};
+    reference(spec)->learn(HK_MAP_STEP, (void *[]){out, g, xs, ys}, spec->value, lanes);
+    return lanes[k][0]; /* g is 0 but for the first */
 }
 
 int hk_activation_exponentials(const hk_activation_spec *spec, bool slope) {
