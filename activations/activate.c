@@ -85,14 +85,16 @@ static void pass_tile(const pass *p, size_t at, int64_t m, const double *value, 
     const hk_op_call *c = p->c;
     const int64_t whole = (m + HK_MAP_STEP - 1) / HK_MAP_STEP * HK_MAP_STEP;
     const size_t bytes = (size_t)m * p->size;
-    const char *from[4] = {NULL, p->g ? p->g : (const char *)c->in[0]->data, c->in[0]->data,
-                           c->out[0]->data};
+    const int keeps = ((const hk__activation_attr *)c->attr)->spec.info->keeps;
+    const char *x = c->in[0]->data, *y = c->out[0]->data;
+    const char *from[4] = {NULL, p->g ? p->g : x, keeps & HK_KEEP_INPUT ? x : p->g,
+                           keeps & HK_KEEP_OUTPUT ? y : p->g};
     const int operands = p->g ? 4 : 2;
     void *place[4];
     place[0] = p->out && m == whole && !p->accumulate && !p->streamed ? p->out + at : tile[0];
     for (int k = 1; k < operands; k++) {
         place[k] = (void *)(uintptr_t)(from[k] + at);
-        if (p->streamed) hk__map_ask(from[k] + at + 2 * TILE * p->size, bytes);
+        if (p->streamed) hk__map_ask(from[k] + at + HK_MAP_AHEAD * p->size, bytes);
         if (m == whole) continue;
         memcpy(tile[k], from[k] + at, bytes);
         memset(tile[k] + bytes, 0, (size_t)(whole - m) * p->size);
@@ -105,7 +107,7 @@ static void pass_tile(const pass *p, size_t at, int64_t m, const double *value, 
     if (!p->out || place[0] != (void *)tile[0]) return;
     if (p->accumulate)
         hk__map_add(p->out + at, tile[0], m, p->size);
-    else if (p->streamed && m == TILE)
+    else if (p->streamed && bytes % HK_ALIGN == 0)
         hk__map_stream(c->ctx, p->out + at, tile[0], bytes);
     else
         memcpy(p->out + at, tile[0], bytes);
@@ -132,9 +134,10 @@ static void pass_piece(void *arg, int64_t b, int worker) {
                             : a->spec.value[k];
     _Alignas(HK_ALIGN) char lanes[MAX * HK__ACTIVATION_LANES * sizeof(double)];
     if (p->sums) memset(lanes, 0, (size_t)(p->n_params * HK__ACTIVATION_LANES) * p->size);
-    for (int64_t i = 0; i < n; i += TILE)
+    const int64_t tile = p->streamed ? HK_MAP_STREAM_TILE : TILE;
+    for (int64_t i = 0; i < n; i += tile)
         pass_tile(p, (size_t)(stretch * p->s.length + first + i) * p->size,
-                  n - i < TILE ? n - i : TILE, value, p->sums ? lanes : NULL);
+                  n - i < tile ? n - i : tile, value, p->sums ? lanes : NULL);
     for (int k = 0; p->sums && k < p->n_params; k++)
         p->sums[b * p->n_params + k] = sum_of_lanes(lanes, k, p->size);
     if (p->streamed) hk__map_streamed();
@@ -214,17 +217,27 @@ static void by_operands(const hk_op_call *c, hk__map_fn *fn, const double *param
     hk__map(c->ctx, fn, param, out, n_first + n_params, operands, accumulate);
 }
 
+/* The operands of a slope. What its formula does not look at is not fetched: g stands for it. */
+static void slope_operands(const hk_op_call *c, hk_tensor *g, hk_tensor *first[3]) {
+    const int keeps = ((const hk__activation_attr *)c->attr)->spec.info->keeps;
+    first[0] = g;
+    first[1] = keeps & HK_KEEP_INPUT ? c->in[0] : g;
+    first[2] = keeps & HK_KEEP_OUTPUT ? c->out[0] : g;
+}
+
 /* out (+)= along · ∂f/∂p[k]. */
 static void along_parameter(const hk_op_call *c, int k, hk_tensor *out, hk_tensor *along,
                             bool accumulate) {
-    hk_tensor *first[] = {along, c->in[0], c->out[0]};
+    hk_tensor *first[3];
+    slope_operands(c, along, first);
     by_operands(c, kernels(c)->param_slope, &(double){k}, out, 3, first, accumulate);
 }
 
 /* out (+)= along · f'. */
 static void along_input(const hk_op_call *c, hk_tensor *out, hk_tensor *along, bool accumulate) {
     double value[MAX];
-    hk_tensor *first[] = {along, c->in[0], c->out[0]};
+    hk_tensor *first[3];
+    slope_operands(c, along, first);
     if (all_numbers(c, value))
         hk__map(c->ctx, kernels(c)->plain_slope, value, out, 3, first, accumulate);
     else

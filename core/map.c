@@ -16,8 +16,7 @@ enum {
     HK_MAP_THREADED = 4 * HK_MAP_BLOCK, /* below this one thread is faster than two */
     /* Bytes of output that are streamed. A single pass gains from 4 MiB on, but what reads its result next then
        waits for memory: four activations in a row gain from 32 MiB on. */
-    HK_MAP_STREAMED = 32 << 20,
-    ASK_AHEAD = 2 * HK_MAP_TILE /* elements: how far ahead inputs are asked for then */
+    HK_MAP_STREAMED = 32 << 20
 };
 
 /* Operands seen through one common shape whose axes were joined where all strides allow. */
@@ -137,7 +136,7 @@ static void run_tile(const job *j, char *const *at, const int64_t *stride, const
         const size_t size = j->size[k];
         char *place = at[k] + first * stride[k] * (int64_t)size;
         p[k] = through[k] || m < whole ? (void *)tile[k] : (void *)place;
-        if (j->stream && k > 0) hk__map_ask(place + ASK_AHEAD * size, (size_t)m * size);
+        if (j->stream && k > 0) hk__map_ask(place + HK_MAP_AHEAD * size, (size_t)m * size);
         if (k == 0 || p[k] == place) continue;
         gather(tile[k], place, stride[k], m, size);
         memset(tile[k] + (size_t)m * size, 0, (size_t)(whole - m) * size);
@@ -168,8 +167,9 @@ static void run_row(const job *j, char *const *at, int64_t n) {
         first = n / HK_MAP_STEP * HK_MAP_STEP;
         j->fn(first, (void *const *)at, j->param);
     }
-    for (; first < n; first += HK_MAP_TILE)
-        run_tile(j, at, stride, through, first, least(HK_MAP_TILE, n - first));
+    const int64_t tile = j->stream ? HK_MAP_STREAM_TILE : HK_MAP_TILE;
+    for (; first < n; first += tile)
+        run_tile(j, at, stride, through, first, least(tile, n - first));
 }
 
 static void run_block(void *arg, int64_t b, int worker) {

@@ -13,7 +13,14 @@
 
 HK_BEGIN_DECLS
 
-enum { HK_MAP_MAX = 16, HK_MAP_STEP = 16 };
+enum {
+    HK_MAP_MAX = 16,
+    HK_MAP_STEP = 16,
+    HK_MAP_STREAM_TILE =
+        128,            /* elements of a streamed output between two bursts of stores: few, so that
+                                 memory works while the next ones are computed */
+    HK_MAP_AHEAD = 1024 /* elements: how far ahead inputs are asked for then */
+};
 
 typedef void hk__map_fn(int64_t n, void *const *p, const double *param);
 
