@@ -22,8 +22,8 @@ enum { KINKS_MOST = 4 + HK_ACTIVATION_MAX_PARAMS + HK_ACTIVATION_MAX_KINKS };
 
 /* --- where f or f' jumps ---------------------------------------------------------------------- */
 
-/* All kinks of this setting, by the row's facts. Where softplus goes over to x and where the stand-in
-   of step ends are edges of a formula too, and at 0 f'' of softsign and celu jumps. */
+/* All kinks of this setting, by the row's facts. Where softplus goes over to x and where the
+   stand-in of step ends are edges of a formula too, and at 0 f'' of softsign and celu jumps. */
 static int kinks_of(const hk_activation_spec *spec, double at[KINKS_MOST]) {
     const hk_activation_info *row = spec->info;
     int n = 1;
@@ -145,10 +145,69 @@ static void values_of_step(void **state) {
     }
 }
 
+/* A hinge of apl has no slope at its knot, by x as by its own parameters. */
+static void knots_of_apl(void **state) {
+    hk_context *ctx = *state;
+    hk_activation_spec spec;
+    must(hk_activation_parse(
+        ctx, "apl:S=5:a1=0.5:a2=2:a3=-1:a4=3:a5=-2:b1=0.25:b2=-2:b3=1:b4=-1:b5=0", &spec));
+    for (int hinge = 0; hinge < 5; hinge++) {
+        const double x = spec.value[6 + hinge];
+        double slope = x > 0;
+        for (int k = 0; k < 5; k++) {
+            const double a = spec.value[1 + k], b = spec.value[6 + k];
+            slope -= x < b ? a : 0;
+            assert_close("a", k, hk_activation_param_slope(&spec, 1 + k, x), x < b ? b - x : 0, 0);
+            assert_close("b", k, hk_activation_param_slope(&spec, 6 + k, x), x < b ? a : 0, 0);
+        }
+        assert_close("x", hinge, hk_activation_slope(&spec, x), slope, 0);
+    }
+}
+
+/* --- used beside other operations --------------------------------------------------------------- */
+
+/* act(in[0]; in[1...]) + Σ in², so that the gradient of the activation is added to what is there. */
+static hk_tensor *beside_squares(hk_context *ctx, int n, hk_tensor *const *in, void *arg) {
+    const hk_activation_spec *spec = arg;
+    hk_tensor *params[HK_ACTIVATION_MAX_PARAMS] = {NULL};
+    for (int k = 0, next = 1; k < spec->info->n_params && next < n; k++)
+        if (spec->learns[k]) params[k] = in[next++];
+    hk_tensor *y = hk_activate_with(in[0], spec, params);
+    (void)ctx;
+    for (int i = 0; i < n; i++) y = hk_add(y, hk_sum(hk_mul(in[i], in[i]), HK_ALL_AXES, false));
+    return y;
+}
+
+static void gradients_add_up(void **state) {
+    hk_context *ctx = *state;
+    const hk_activation_info *row;
+    for (int r = 0; (row = hk_activation_row(NULL, r)) != NULL; r++) {
+        hk_activation_spec spec;
+        if (row->kind == HK_ACTIVATION_NETWORK) continue;
+        must(hk_activation_parse(ctx, activation_text(row), &spec));
+        hk_tensor *in[1 + HK_ACTIVATION_MAX_PARAMS] = {
+            seeded(ctx, HK_F64, HK_SHAPE(5, 12), "beside", -3, 3, 0)};
+        double *x = hk_tensor_data(in[0]);
+        for (int i = 0; i < 60; i++)
+            if (too_close(&spec, x[i])) x[i] += 0.01;
+        int n = 1;
+        for (int k = 0; k < row->n_params; k++) {
+            const int from = row->params[k].from;
+            spec.learns[k] = row->params[k].role != HK_PARAM_FIXED && from <= spec.value[0];
+            if (spec.learns[k]) in[n++] = kept(ctx, HK_F64, HK_SHAPE(1), &spec.value[k]);
+        }
+        /* step's derivative is a stand-in: no difference will agree with it */
+        if (!row->surrogate) assert_gradient(ctx, row->name, beside_squares, &spec, n, in, NULL);
+        for (int i = 0; i < n; i++) hk_tensor_destroy(in[i]);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(slopes_are_differences, setup, teardown),
         cmocka_unit_test_setup_teardown(values_of_step, setup, teardown),
+        cmocka_unit_test_setup_teardown(knots_of_apl, setup, teardown),
+        cmocka_unit_test_setup_teardown(gradients_add_up, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

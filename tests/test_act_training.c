@@ -168,6 +168,73 @@ static void everything_trains(void **state) {
     }
 }
 
+/* Where parameters start, by the specification of activations. */
+static void starts(void **state) {
+    (void)state;
+    static const struct {
+        const char *name, *param;
+        double value;
+    } cases[] = {
+        {"step", "value_at_zero", 1},
+        {"step", "clip", 1},
+        {"step", "k", 1},
+        {"step", "ste", 0},
+        {"hard_tanh", "min_val", -1},
+        {"hard_tanh", "max_val", 1},
+        {"relu", "at_zero", 0},
+        {"elu", "alpha", 1},
+        {"celu", "alpha", 1},
+        {"rrelu", "lower", 1 / 8.0},
+        {"rrelu", "upper", 1 / 3.0},
+        {"leaky_relu", "negative_slope", 0.01},
+        {"softplus", "beta", 1},
+        {"softplus", "threshold", 20},
+        {"prelu", "alpha", 0.25},
+        {"swish", "beta", 1},
+        {"swish_skip", "alpha", 0.1},
+        {"swish_skip", "beta", 1},
+        {"apl", "S", 2},
+        {"apl", "a1", 0},
+        {"apl", "a2", 0},
+        {"srelu", "t_l", 0},
+        {"srelu", "a_l", 0.2},
+        {"srelu", "t_r", 1},
+        {"srelu", "a_r", 1},
+        {"acon_a", "beta", 1},
+        {"acon_b", "p", 0.25},
+        {"acon_b", "beta", 1},
+        {"acon_c", "p1", 1},
+        {"acon_c", "p2", 0},
+        {"acon_c", "beta", 1},
+        {"pau", "a0", 0.033582613},
+        {"pau", "a1", 0.50500909},
+        {"pau", "a2", 1.6513596},
+        {"pau", "a3", 2.004578},
+        {"pau", "a4", 0.92796822},
+        {"pau", "a5", 0.15154275},
+        {"pau", "b1", 8.8705424e-05},
+        {"pau", "b2", 3.9693394},
+        {"pau", "b3", 6.442017e-05},
+        {"pau", "b4", 0.30007393},
+        {"maxout", "k", 2},
+        {"glu", "half", 0},
+        {"dyrelu_a", "r", 4},
+        {"dyrelu_b", "r", 4},
+        {"meta_acon", "r", 16},
+        {"mix:relu+tanh", "T", 1},
+    };
+    hk_context *ctx = context(HK_F32, 1, 1);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        hk_activation_spec spec;
+        int k = 0;
+        assert_int_equal(hk_activation_parse(ctx, cases[i].name, &spec), HK_OK);
+        while (k < spec.info->n_params && strcmp(spec.info->params[k].name, cases[i].param)) k++;
+        if (k == spec.info->n_params || spec.value[k] != cases[i].value)
+            fail_msg("%s: %s does not start at %g", cases[i].name, cases[i].param, cases[i].value);
+    }
+    hk_context_destroy(ctx);
+}
+
 /* Unless a stand-in for its slope is asked for. */
 static void step_refuses(void **state) {
     (void)state;
@@ -184,6 +251,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_pass),
         cmocka_unit_test(everything_trains),
+        cmocka_unit_test(starts),
         cmocka_unit_test(step_refuses),
     };
     return cmocka_run_group_tests(tests, read_digits, NULL);
