@@ -15,7 +15,8 @@ typedef struct command {
 static const command commands[] = {
     {"list", "", "name, formula, parameters, what backward keeps", command_list},
     {"eval", "NAME X...", "f, f' and the parameters' derivatives at each X", command_eval},
-    {"table", "[NAME...]", "range, slopes, kinks, saturation, moments, cost: computed", command_table},
+    {"table", "[NAME...]", "range, slopes, kinks, saturation, moments, cost: computed",
+     command_table},
     {"plot", "[NAME...]", "curves of f and f' as SVG and PNG", command_plot},
     {"bench", "[NAME...]", "forward and backward against this machine's memory", command_bench},
 };
