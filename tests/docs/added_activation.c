@@ -30,12 +30,13 @@ static void close_to(const char *what, double x, double got, double want, double
 /* f, f' and, in d, the derivatives by parameters; all in double. */
 static double at(double x, const double *p, double *slope, double *d) {
     const hk__activation_kernels_row *k = &hk__activation_f64.row[ROW];
-    double xs[STEP] = {x}, ys[STEP], g[STEP] = {1}, out[STEP], sums[MAX] = {0};
+    double xs[STEP] = {x}, ys[STEP], g[STEP] = {1}, out[STEP];
+    double lanes[MAX][HK__ACTIVATION_LANES] = {{0}};
     k->plain_value(STEP, (void *[]){ys, xs}, p);
     k->plain_slope(STEP, (void *[]){out, g, xs, ys}, p);
     *slope = out[0];
-    if (info->n_params > 0) k->learn(STEP, (void *[]){out, g, xs, ys}, p, sums);
-    memcpy(d, sums, sizeof sums);
+    if (info->n_params > 0) k->learn(STEP, (void *[]){out, g, xs, ys}, p, lanes);
+    for (int i = 0; i < MAX; i++) d[i] = lanes[i][0]; /* g is 0 but for the first */
     return ys[0];
 }
 
