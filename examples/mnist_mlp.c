@@ -84,6 +84,9 @@ static hk_module *describe(hk_context *ctx, const mlp_settings *mlp, hk_shape it
     int n = 0;
     int64_t width = hk_shape_count(item);
     members[n++] = hk_flatten(ctx);
+    /* A mistake in a name is told even if no layer uses it. */
+    hk_activation_spec unused;
+    if (mlp->layers == 0 && hk_activation_parse(ctx, mlp->activation, &unused)) return NULL;
     for (int i = 0; i < mlp->layers; i++) {
         train_activation_name(mlp->activation, i, name);
         members[n++] = hk_linear(ctx, width, mlp->width[i]);

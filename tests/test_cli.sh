@@ -121,6 +121,7 @@ bad '--activation relu/tanh' --activation relu/tanh
 bad '--patience 3' --patience 3 --data tiny
 bad '--val 256' --val 256 --data tiny
 bad "unknown activation 'relo'; there are: identity, step, sigmoid" --activation relo --data tiny
+bad "unknown activation 'relo'" --activation relo --hidden none --data tiny
 bad "unknown activation ''" --activation relu/ --hidden 8x2 --data tiny
 bad "unknown activation 'Gelu'" --activation relu/Gelu --hidden 8x2 --data tiny
 bad "prelu has no setting 'beta=1'; there are: alpha, learn=yes|no, per=layer|channel" --activation prelu:beta=1 --data tiny
