@@ -13,6 +13,7 @@
 
 #include "hk_activations.h"
 #include "hk_autograd.h"
+#include "hk_image_ops.h"
 
 HK_BEGIN_DECLS
 
@@ -38,6 +39,50 @@ HK_API hk_module *hk_sequential_n(hk_context *ctx, int n, hk_module *const *memb
     hk_sequential_n(ctx, (int)(sizeof((hk_module *[]){__VA_ARGS__}) / sizeof(hk_module *)),        \
                     (hk_module *[]){__VA_ARGS__})
 #endif
+
+/* --- layers for images: (n, c, h, w) -----------------------------------------------------------------------
+
+   Formulas, shapes and settings: hk_image_ops.h. config may be NULL where it has defaults for everything. */
+
+/* weight: (out, in/groups, kernel.h, kernel.w), bias: (out). */
+HK_API hk_module *hk_conv2d(hk_context *ctx, int64_t in, int64_t out, hk_pair kernel,
+                            const hk_conv2d_config *config);
+HK_API hk_module *hk_conv2d_no_bias(hk_context *ctx, int64_t in, int64_t out, hk_pair kernel,
+                                    const hk_conv2d_config *config);
+/* weight: (in, out/groups, kernel.h, kernel.w), bias: (out). */
+HK_API hk_module *hk_conv_transpose2d(hk_context *ctx, int64_t in, int64_t out, hk_pair kernel,
+                                      const hk_conv2d_config *config);
+HK_API hk_module *hk_conv_transpose2d_no_bias(hk_context *ctx, int64_t in, int64_t out,
+                                              hk_pair kernel, const hk_conv2d_config *config);
+HK_API hk_module *hk_max_pool2d(hk_context *ctx, const hk_pool2d_config *config);
+HK_API hk_module *hk_avg_pool2d(hk_context *ctx, const hk_pool2d_config *config);
+HK_API hk_module *hk_adaptive_avg_pool2d(hk_context *ctx, hk_pair out);
+HK_API hk_module *hk_adaptive_max_pool2d(hk_context *ctx, hk_pair out);
+/* (n, c, ...) -> (n, c): the mean of each channel. */
+HK_API hk_module *hk_global_avg_pool(hk_context *ctx);
+
+/* {0}: eps 1e-5, momentum 0.1. */
+typedef struct hk_norm_config {
+    double eps;
+    double momentum; /* batch norm: running = (1 - momentum)·running + momentum·batch */
+    bool plain;      /* without weight and bias */
+} hk_norm_config;
+/* (n, c) or (n, c, l); (n, c, h, w). The number of channels is the input's. weight starts at 1, bias at 0.
+   Training normalises by the batch and moves the buffers running_mean, running_var (of the unbiased variance) and
+   num_batches_tracked (i32); evaluation uses them. Training on one value for each channel is HK_ERR_ARGUMENT. */
+HK_API hk_module *hk_batch_norm1d(hk_context *ctx, const hk_norm_config *config);
+HK_API hk_module *hk_batch_norm2d(hk_context *ctx, const hk_norm_config *config);
+/* Over the last `axes` axes, whose sizes must be known. */
+HK_API hk_module *hk_layer_norm(hk_context *ctx, int axes, const hk_norm_config *config);
+HK_API hk_module *hk_group_norm(hk_context *ctx, int64_t groups, const hk_norm_config *config);
+
+/* Whole channels, in training mode alone; p in [0, 1). */
+HK_API hk_module *hk_dropout2d(hk_context *ctx, double p);
+/* Zeros around (n, c, h, w). */
+HK_API hk_module *hk_zero_pad2d(hk_context *ctx, int64_t top, int64_t bottom, int64_t left,
+                                int64_t right);
+/* y = body(x) + shortcut(x); without a shortcut (NULL) y = body(x) + x. */
+HK_API hk_module *hk_residual(hk_context *ctx, hk_module *body, hk_module *shortcut);
 
 /* --- using a module ----------------------------------------------------------------------------------- */
 
@@ -68,6 +113,13 @@ enum { HK_OF_WEIGHTS = 1, HK_OF_ACTIVATIONS = 2 };
 HK_API hk_parameters hk_module_parameters_of(hk_module *m, int kind);
 HK_API hk_tensor *hk_module_find(hk_module *m,
                                  const char *name); /* NULL and an error if there is none */
+
+/* Every buffer: a named tensor that is no parameter, such as "1.running_mean". In no optimizer, without gradient.
+   hk_module_find finds them too. */
+HK_API hk_parameters hk_module_buffers(hk_module *m);
+/* Off: forward passes leave all buffers as they are, also in training mode (gradient checks, passes that only look).
+   Returns what it was. */
+HK_API bool hk_buffers_enable(hk_context *ctx, bool on);
 
 /* A table: layer, output shape, parameters, bytes, with totals; at most 80 columns. Writes at most size
    bytes with the final 0 and returns the length that the whole text has. Builds m for `input`. */
@@ -125,6 +177,11 @@ typedef struct hk_init {
 } hk_init;
 /* In build: declares a parameter of the context's dtype. The tensor has no memory until the tree is built. */
 HK_API hk_tensor *hk_module_parameter(hk_module *m, const char *name, hk_shape shape, hk_init init);
+/* In build: declares a buffer, every element = value. It has its memory at once. In forward, change it only while
+   hk_buffers_enabled. */
+HK_API hk_tensor *hk_module_buffer(hk_module *m, const char *name, hk_dtype dtype, hk_shape shape,
+                                   double value);
+HK_API bool hk_buffers_enabled(const hk_context *ctx);
 /* In a constructor or build: takes a child under a name. Returns the child, NULL on error. */
 HK_API hk_module *hk_module_adopt(hk_module *m, const char *name, hk_module *child);
 /* In build: runs the child's shape rule. */
