@@ -156,6 +156,9 @@ typedef struct hk_module_class {
     hk_status (*build)(hk_module *m, void *state, hk_shape in, hk_shape *out);
     hk_tensor *(*forward)(hk_module *m, void *state, hk_tensor *x);
     void (*destroy)(hk_module *m, void *state); /* what build took; may be NULL */
+    bool
+        passes_on; /* the order of channels stays: what follows it follows what is before it, as an activation
+                       that decides the start and the width of the layer before */
 } hk_module_class;
 
 /* state (state_size bytes, or NULL for zeros) is copied. cls must outlive the context. */

@@ -168,7 +168,7 @@ static hk_status name_child(hk_module *child) {
 static hk_status shape_again(hk_module *m, hk_shape in, hk_shape *out) {
     if (hk_shape_equal(in, m->input))
         *out = m->output;
-    else if (hk__passes_on(m))
+    else if (m->cls->passes_on && m->n_slots == 0)
         return m->cls->build(m, m->state, in, out);
     else if (m->cls == &hk__activation_class)
         return hk__activation_shape_again(m, in, out);

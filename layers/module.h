@@ -48,8 +48,6 @@ struct hk_module {
 extern const hk_module_class hk__activation_class;
 /* The activation's name, of a module of that class. */
 const char *hk__activation_name(const hk_module *m);
-/* Whether m only passes elements on, so that what follows m follows what is before it. */
-bool hk__passes_on(const hk_module *m);
 /* Forward gain of the activation that follows m, 1 if none does. */
 double hk__gain_after(const hk_module *m);
 /* How many times as wide m's output must be for the activation that follows (maxout, gated units). */

@@ -13,7 +13,7 @@ static bool first_activation(const hk_module *m, int i, hk_module **found) {
         hk_module *next = m->children[i];
         if (next->cls == &sequential_class) {
             if (first_activation(next, 0, found)) return true;
-        } else if (!hk__passes_on(next)) {
+        } else if (!next->cls->passes_on) {
             *found = next->cls == &hk__activation_class ? next : NULL;
             return true;
         }

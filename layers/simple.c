@@ -18,7 +18,8 @@ static hk_tensor *flatten_forward(hk_module *m, void *state, hk_tensor *x) {
     return hk_tensor_rank(x) == 2 ? x : hk_flatten_from(x, 1);
 }
 
-static const hk_module_class flatten_class = {"flatten", 0, flatten_build, flatten_forward, NULL};
+static const hk_module_class flatten_class = {"flatten",       0,    flatten_build,
+                                              flatten_forward, NULL, true};
 
 hk_module *hk_flatten(hk_context *ctx) { return hk_module_create(ctx, &flatten_class, NULL); }
 
@@ -43,10 +44,10 @@ static hk_tensor *dropout_forward(hk_module *m, void *state, hk_tensor *x) {
     return m->training && d->p > 0 ? d->op(x, d->p, d->stream) : x;
 }
 
-static const hk_module_class dropout_class = {"dropout", sizeof(dropout), dropout_build,
-                                              dropout_forward, NULL};
-static const hk_module_class alpha_dropout_class = {"alpha_dropout", sizeof(dropout), dropout_build,
-                                                    dropout_forward, NULL};
+static const hk_module_class dropout_class = {
+    "dropout", sizeof(dropout), dropout_build, dropout_forward, NULL, true};
+static const hk_module_class alpha_dropout_class = {
+    "alpha_dropout", sizeof(dropout), dropout_build, dropout_forward, NULL, true};
 
 static hk_module *create(hk_context *ctx, const hk_module_class *cls, dropout d) {
     if (!(d.p >= 0 && d.p < 1)) {
@@ -62,8 +63,4 @@ hk_module *hk_dropout(hk_context *ctx, double p) {
 
 hk_module *hk_alpha_dropout(hk_context *ctx, double p) {
     return create(ctx, &alpha_dropout_class, (dropout){.p = p, .op = hk_alpha_dropout_op});
-}
-
-bool hk__passes_on(const hk_module *m) {
-    return m->cls == &flatten_class || m->cls == &dropout_class || m->cls == &alpha_dropout_class;
 }
