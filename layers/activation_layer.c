@@ -80,9 +80,11 @@ static void activation_destroy(hk_module *m, void *state) {
     free(a->deviation);
 }
 
-const hk_module_class hk__activation_class = {"activation", sizeof(hk__activation_state),
-                                              activation_build, activation_forward,
-                                              activation_destroy};
+const hk_module_class hk__activation_class = {.name = "activation",
+                                              .state_size = sizeof(hk__activation_state),
+                                              .build = activation_build,
+                                              .forward = activation_forward,
+                                              .destroy = activation_destroy};
 
 hk_module *hk_activation(hk_context *ctx, const char *spec) {
     hk__activation_state a = {.fc1 = NULL};

@@ -36,8 +36,10 @@ static hk_tensor *linear_forward(hk_module *m, void *state, hk_tensor *x) {
     return hk_affine(x, l->weight, l->bias);
 }
 
-static const hk_module_class linear_class = {"linear", sizeof(linear), linear_build, linear_forward,
-                                             NULL};
+static const hk_module_class linear_class = {.name = "linear",
+                                             .state_size = sizeof(linear),
+                                             .build = linear_build,
+                                             .forward = linear_forward};
 
 static hk_module *create(hk_context *ctx, int64_t in, int64_t out, bool has_bias) {
     const linear l = {.in = in, .out = out, .has_bias = has_bias};

@@ -45,8 +45,8 @@ static hk_tensor *sequential_forward(hk_module *m, void *state, hk_tensor *x) {
     return x;
 }
 
-static const hk_module_class sequential_class = {"sequential", 0, sequential_build,
-                                                 sequential_forward, NULL};
+static const hk_module_class sequential_class = {
+    .name = "sequential", .build = sequential_build, .forward = sequential_forward};
 
 hk_module *hk_sequential_n(hk_context *ctx, int n, hk_module *const *members) {
     hk_module *m = hk_module_create(ctx, &sequential_class, NULL);

@@ -18,8 +18,8 @@ static hk_tensor *flatten_forward(hk_module *m, void *state, hk_tensor *x) {
     return hk_tensor_rank(x) == 2 ? x : hk_flatten_from(x, 1);
 }
 
-static const hk_module_class flatten_class = {"flatten",       0,    flatten_build,
-                                              flatten_forward, NULL, true};
+static const hk_module_class flatten_class = {
+    .name = "flatten", .build = flatten_build, .forward = flatten_forward, .passes_on = true};
 
 hk_module *hk_flatten(hk_context *ctx) { return hk_module_create(ctx, &flatten_class, NULL); }
 
@@ -44,10 +44,16 @@ static hk_tensor *dropout_forward(hk_module *m, void *state, hk_tensor *x) {
     return m->training && d->p > 0 ? d->op(x, d->p, d->stream) : x;
 }
 
-static const hk_module_class dropout_class = {
-    "dropout", sizeof(dropout), dropout_build, dropout_forward, NULL, true};
-static const hk_module_class alpha_dropout_class = {
-    "alpha_dropout", sizeof(dropout), dropout_build, dropout_forward, NULL, true};
+static const hk_module_class dropout_class = {.name = "dropout",
+                                              .state_size = sizeof(dropout),
+                                              .build = dropout_build,
+                                              .forward = dropout_forward,
+                                              .passes_on = true};
+static const hk_module_class alpha_dropout_class = {.name = "alpha_dropout",
+                                                    .state_size = sizeof(dropout),
+                                                    .build = dropout_build,
+                                                    .forward = dropout_forward,
+                                                    .passes_on = true};
 
 static hk_module *create(hk_context *ctx, const hk_module_class *cls, dropout d) {
     if (!(d.p >= 0 && d.p < 1)) {

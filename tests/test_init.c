@@ -161,7 +161,8 @@ static hk_tensor *unknown_forward(hk_module *m, void *state, hk_tensor *x) {
     return x;
 }
 static hk_module *unknown_module(hk_context *ctx) {
-    static const hk_module_class cls = {"unknown", 0, unknown_build, unknown_forward, NULL};
+    static const hk_module_class cls = {
+        .name = "unknown", .build = unknown_build, .forward = unknown_forward};
     return hk_module_create(ctx, &cls, NULL);
 }
 

@@ -276,9 +276,13 @@ static hk_status fail_build(hk_module *m, void *state, hk_shape in, hk_shape *ou
     return HK_ERR_IO; /* without hk_fail */
 }
 
-static const hk_module_class pair_class = {"pair", 2 * sizeof(hk_module *), pair_build,
-                                           pair_forward, pair_destroy};
-static const hk_module_class fail_class = {"failing", 0, fail_build, pair_forward, NULL};
+static const hk_module_class pair_class = {.name = "pair",
+                                           .state_size = 2 * sizeof(hk_module *),
+                                           .build = pair_build,
+                                           .forward = pair_forward,
+                                           .destroy = pair_destroy};
+static const hk_module_class fail_class = {
+    .name = "failing", .build = fail_build, .forward = pair_forward};
 
 static void own_class(void **state) {
     (void)state;
