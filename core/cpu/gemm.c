@@ -17,7 +17,7 @@ enum { VECS = 2, ROWS_1 = 12, ROWS_2 = 6, ROWS_3 = 0 };
 #endif
 enum {
     L = HK_LANES,
-    ROWS = 12,
+    ROWS = HK__GEMM_TILE_ROWS,
     WIDTH = VECS * L,                    /* most columns of a panel */
     BUFFER_ROWS = (ROWS + L - 1) / L * L /* a tile's rows, rounded up to whole transposes */
 };
@@ -32,21 +32,7 @@ static int64_t part_begin(int64_t total, int64_t parts, int64_t i) {
 
 /* ---- tiles ---- */
 
-typedef struct tile_args {
-    int64_t k;
-    const hk_real *p;
-    int64_t p_row, p_step;
-    const hk_real *q;
-    int64_t q_ld;
-    hk_real *c;
-    int64_t ldc;
-    bool accumulate;
-    const hk_real *bias; /* NULL, or one for each column */
-} tile_args;
-
-typedef void tile_function(const tile_args *args);
-
-HK_INLINE void tile(const int rows, const int vecs, const tile_args *args) {
+HK_INLINE void tile(const int rows, const int vecs, const hk__gemm_tile *args) {
     hk_vec sum[ROWS][VECS];
     HK_UNROLL
     for (int i = 0; i < rows; i++) {
@@ -56,24 +42,30 @@ HK_INLINE void tile(const int rows, const int vecs, const tile_args *args) {
     /* Rows beyond the eighth get a base of their own: 16 general registers cannot hold more offsets. */
     const hk_real *p = args->p, *p8 = rows > 8 ? p + 8 * args->p_row : p, *q = args->q;
     const int64_t p_row = args->p_row, p_step = args->p_step, q_ld = args->q_ld;
-    for (int64_t s = args->k; s > 0; s--) {
-        hk_vec row_of_q[VECS];
-        HK_UNROLL
-        for (int v = 0; v < vecs; v++) row_of_q[v] = hk_vload(q + v * L);
-        HK_UNROLL
-        for (int i = 0; i < rows; i++) {
-            const hk_vec x = hk_vset1(i < 8 ? p[i * p_row] : p8[(i - 8) * p_row]);
+    const int64_t p_skip = args->p_run - args->k * p_step;
+    for (int64_t run = args->runs; run > 0; run--) {
+        for (int64_t s = args->k; s > 0; s--) {
+            hk_vec row_of_q[VECS];
             HK_UNROLL
-            for (int v = 0; v < vecs; v++) sum[i][v] = hk_vfma(x, row_of_q[v], sum[i][v]);
+            for (int v = 0; v < vecs; v++) row_of_q[v] = hk_vload(q + v * L);
+            HK_UNROLL
+            for (int i = 0; i < rows; i++) {
+                const hk_vec x = hk_vset1(i < 8 ? p[i * p_row] : p8[(i - 8) * p_row]);
+                HK_UNROLL
+                for (int v = 0; v < vecs; v++) sum[i][v] = hk_vfma(x, row_of_q[v], sum[i][v]);
+            }
+            p += p_step;
+            p8 += p_step;
+            q += q_ld;
         }
-        p += p_step;
-        p8 += p_step;
-        q += q_ld;
+        p += p_skip;
+        p8 += p_skip;
     }
-    if (args->bias) {
+    const hk_real *bias = args->bias;
+    if (bias) {
         HK_UNROLL
         for (int v = 0; v < vecs; v++) {
-            const hk_vec b = hk_vload(args->bias + v * L);
+            const hk_vec b = hk_vload(bias + v * L);
             HK_UNROLL
             for (int i = 0; i < rows; i++) sum[i][v] += b;
         }
@@ -92,7 +84,7 @@ HK_INLINE void tile(const int rows, const int vecs, const tile_args *args) {
 }
 
 #define TILE(rows, vecs)                                                                           \
-    static void tile_##rows##x##vecs(const tile_args *args) { tile(rows, vecs, args); }
+    static void tile_##rows##x##vecs(const hk__gemm_tile *args) { tile(rows, vecs, args); }
 #define TILE_NAME(rows, vecs) tile_##rows##x##vecs,
 #define ROWS_TO_6(X, v) X(1, v) X(2, v) X(3, v) X(4, v) X(5, v) X(6, v)
 #define ROWS_TO_8(X, v) ROWS_TO_6(X, v) X(7, v) X(8, v)
@@ -100,11 +92,11 @@ HK_INLINE void tile(const int rows, const int vecs, const tile_args *args) {
 /* clang-format off */
 #if HK_VECTOR_REGISTERS == 32
 ROWS_TO_12(TILE, 1) ROWS_TO_12(TILE, 2) ROWS_TO_8(TILE, 3)
-static tile_function *const tile_functions[VECS][ROWS] = {
+static hk__gemm_tile_fn *const tile_functions[VECS][HK__GEMM_TILE_ROWS] = {
     {ROWS_TO_12(TILE_NAME, 1)}, {ROWS_TO_12(TILE_NAME, 2)}, {ROWS_TO_8(TILE_NAME, 3)}};
 #else
 ROWS_TO_12(TILE, 1) ROWS_TO_6(TILE, 2)
-static tile_function *const tile_functions[VECS][ROWS] = {
+static hk__gemm_tile_fn *const tile_functions[VECS][HK__GEMM_TILE_ROWS] = {
     {ROWS_TO_12(TILE_NAME, 1)}, {ROWS_TO_6(TILE_NAME, 2)}};
 #endif
 /* clang-format on */
@@ -198,7 +190,7 @@ typedef struct span {
 
 /* Tiles of whole vectors write C themselves. */
 static void run_direct(const hk__gemm *job, const hk__gemm_cut *cut, const span *part,
-                       tile_args args) {
+                       hk__gemm_tile args) {
     const hk_real *p = args.p, *bias = part->first_chunk ? job->bias : NULL;
     args.ldc = job->ldc;
     args.accumulate = !part->first_chunk || job->accumulate;
@@ -215,7 +207,7 @@ static void run_direct(const hk__gemm *job, const hk__gemm_cut *cut, const span 
 
 /* Tiles that end within a vector, or that are turned, go through a buffer. */
 static void run_buffered(const hk__gemm *job, const hk__gemm_cut *cut, const span *part,
-                         tile_args args) {
+                         hk__gemm_tile args) {
     hk_real buffer[BUFFER_ROWS * WIDTH] = {0};
     const int64_t col = part->col;
     const hk_real *p = args.p, *bias = part->first_chunk ? job->bias : NULL;
@@ -239,7 +231,8 @@ static void run_panel(const hk__gemm *job, const hk__gemm_cut *cut, int64_t pane
                       const span *part, hk__gemm_worker *worker) {
     const int64_t s = part_begin(cut->k, cut->chunks, chunk);
     const hk_real *p = cut->swapped ? job->b : job->a, *q = cut->swapped ? job->a : job->b;
-    tile_args args = {.p = p + s * cut->p_step, .p_row = cut->p_row, .p_step = cut->p_step};
+    hk__gemm_tile args = {
+        .runs = 1, .p = p + s * cut->p_step, .p_row = cut->p_row, .p_step = cut->p_step};
     args.k = part_begin(cut->k, cut->chunks, chunk + 1) - s;
     args.q = cut->q_turned ? q + part->col * cut->q_ld + s : q + s * cut->q_ld + part->col;
     args.q_ld = cut->q_ld;
@@ -328,6 +321,7 @@ const hk__gemm_kernels HK_STAMPED(hk__gemm) = {
     .tile_rows = {ROWS_1, ROWS_2, ROWS_3},
     .element = sizeof(hk_real),
     .fma = HK_HAS_FMA,
+    .tile = tile_functions,
     .tiles = run_tiles,
     .dots = run_dots,
 };

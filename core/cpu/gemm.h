@@ -78,12 +78,31 @@ typedef struct hk__gemm_worker {
     void *panel;
 } hk__gemm_worker;
 
+/* One tile, of which convolutions are made too: c (rows, vecs) = Σ over runs of k steps, + c if accumulate, + bias
+   (vecs) if given. Element (i, s) of P in run r is p[r * p_run + i * p_row + s * p_step]; q goes on from run to run.
+   Everything of the stamp's type, vecs in whole vectors. */
+typedef struct hk__gemm_tile {
+    int64_t runs, k;
+    const void *p;
+    int64_t p_row, p_step, p_run;
+    const void *q;
+    int64_t q_ld;
+    void *c;
+    int64_t ldc;
+    bool accumulate;
+    const void *bias;
+} hk__gemm_tile;
+typedef void hk__gemm_tile_fn(const hk__gemm_tile *args);
+enum { HK__GEMM_TILE_ROWS = 12 };
+
 typedef struct hk__gemm_kernels {
     int lanes;        /* elements of a vector */
     int tile_vecs;    /* most vectors across a tile, and so across a panel */
     int tile_rows[3]; /* most rows of a tile of 1, 2, 3 vectors */
     size_t element;   /* bytes */
     bool fma;         /* the instructions have it */
+    /* [vectors across - 1][rows - 1] */
+    hk__gemm_tile_fn *const (*tile)[HK__GEMM_TILE_ROWS];
     /* Tiles [begin, end) of one product, those of a panel first. */
     void (*tiles)(const hk__gemm *job, const hk__gemm_cut *cut, int64_t job_index, int64_t begin,
                   int64_t end, hk__gemm_worker *worker);
@@ -92,6 +111,8 @@ typedef struct hk__gemm_kernels {
                  int64_t end, void *y, int64_t y_step, bool accumulate, const void *bias,
                  int64_t bias_step);
 } hk__gemm_kernels;
+
+HK_STAMP_TABLES(hk__gemm_kernels, hk__gemm);
 
 HK_END_DECLS
 #endif

@@ -10,8 +10,6 @@
 #include <limits.h>
 #include <stdatomic.h>
 
-HK_STAMP_TABLES(hk__gemm_kernels, hk__gemm);
-
 enum {
     LINE = 64,
     /* Multiply-adds of the smallest share worth handing to another thread: waking the others and

@@ -1,0 +1,142 @@
+/* conv_layers.c: convolutions as modules.
+   SPDX-License-Identifier: MIT */
+#include "module.h"
+
+typedef struct conv {
+    int64_t in, out;
+    hk_pair kernel;
+    hk_conv2d_config config;
+    bool has_bias;
+    hk_tensor *weight, *bias;
+} conv;
+
+static int64_t or_one(int64_t n) { return n > 0 ? n : 1; }
+
+static hk_status check_input(const hk_module *m, const conv *l, hk_shape in) {
+    char text[160];
+    if (in.rank < 0 || (in.rank == 4 && (in.dim[1] < 0 || in.dim[1] == l->in))) return HK_OK;
+    return hk_fail(m->object.ctx, HK_ERR_SHAPE, m->cls->name,
+                   "%s takes (n, %lld, height, width), not %s", hk__place_of(m), (long long)l->in,
+                   hk__shape_pattern(in, text, sizeof text));
+}
+
+/* weight: `first` by `second` by the kernel; the fans are those of one output element and one input element. */
+static hk_status declare(hk_module *m, conv *l, int64_t first, int64_t second, int64_t out) {
+    const int64_t area = l->kernel.h * l->kernel.w, groups = or_one(l->config.groups);
+    const hk_init weight = {
+        .kind = HK_INIT_WEIGHT, .fan_in = l->in / groups * area, .fan_out = out / groups * area};
+    const hk_init bias = {.kind = HK_INIT_BIAS, .fan_in = weight.fan_in, .fan_out = weight.fan_out};
+    l->weight =
+        hk_module_parameter(m, "weight", HK_SHAPE(first, second, l->kernel.h, l->kernel.w), weight);
+    l->bias = l->has_bias ? hk_module_parameter(m, "bias", HK_SHAPE(out), bias) : HK_NO_BIAS;
+    return hk_error(hk_module_context(m));
+}
+
+/* --- conv2d ---------------------------------------------------------------------------------------------- */
+
+static int64_t conv_size(int64_t size, int64_t kernel, int64_t stride, int64_t padding,
+                         int64_t dilation) {
+    if (size < 0) return -1;
+    const int64_t reach = size + 2 * padding - or_one(dilation) * (kernel - 1) - 1;
+    return reach < 0 ? 0 : reach / or_one(stride) + 1;
+}
+
+static hk_status conv_build(hk_module *m, void *state, hk_shape in, hk_shape *out) {
+    conv *l = state;
+    const hk_conv2d_config *s = &l->config;
+    HK_TRY(check_input(m, l, in));
+    const int64_t width = l->out * hk__widening_after(m); /* as for a linear layer */
+    const int64_t h = in.rank < 0 ? -1 : in.dim[2], w = in.rank < 0 ? -1 : in.dim[3];
+    *out = HK_SHAPE(in.rank < 0 ? -1 : in.dim[0], width,
+                    conv_size(h, l->kernel.h, s->stride.h, s->padding.h, s->dilation.h),
+                    conv_size(w, l->kernel.w, s->stride.w, s->padding.w, s->dilation.w));
+    if (out->dim[2] == 0 || out->dim[3] == 0) {
+        char text[160];
+        return hk_fail(
+            m->object.ctx, HK_ERR_SHAPE, "conv2d",
+            "%s: a kernel of %lld x %lld, dilated, does not fit into the padded image of %s",
+            hk__place_of(m), (long long)l->kernel.h, (long long)l->kernel.w,
+            hk__shape_pattern(in, text, sizeof text));
+    }
+    return declare(m, l, width, l->in / or_one(s->groups), width);
+}
+
+static hk_tensor *conv_forward(hk_module *m, void *state, hk_tensor *x) {
+    (void)m;
+    const conv *l = state;
+    return hk_conv2d_op(x, l->weight, l->bias, &l->config);
+}
+
+static const hk_module_class conv_class = {
+    .name = "conv2d", .state_size = sizeof(conv), .build = conv_build, .forward = conv_forward};
+
+/* --- conv_transpose2d ---------------------------------------------------------------------------------------- */
+
+static int64_t transposed_size(int64_t size, int64_t kernel, int64_t stride, int64_t padding,
+                               int64_t dilation, int64_t more) {
+    if (size < 0) return -1;
+    return (size - 1) * or_one(stride) - 2 * padding + or_one(dilation) * (kernel - 1) + more + 1;
+}
+
+static hk_status transpose_build(hk_module *m, void *state, hk_shape in, hk_shape *out) {
+    conv *l = state;
+    const hk_conv2d_config *s = &l->config;
+    HK_TRY(check_input(m, l, in));
+    const int64_t width = l->out * hk__widening_after(m);
+    const int64_t h = in.rank < 0 ? -1 : in.dim[2], w = in.rank < 0 ? -1 : in.dim[3];
+    *out = HK_SHAPE(in.rank < 0 ? -1 : in.dim[0], width,
+                    transposed_size(h, l->kernel.h, s->stride.h, s->padding.h, s->dilation.h,
+                                    s->output_padding.h),
+                    transposed_size(w, l->kernel.w, s->stride.w, s->padding.w, s->dilation.w,
+                                    s->output_padding.w));
+    return declare(m, l, l->in, width / or_one(s->groups), width);
+}
+
+static hk_tensor *transpose_forward(hk_module *m, void *state, hk_tensor *x) {
+    (void)m;
+    const conv *l = state;
+    return hk_conv_transpose2d_op(x, l->weight, l->bias, &l->config);
+}
+
+static const hk_module_class transpose_class = {.name = "conv_transpose2d",
+                                                .state_size = sizeof(conv),
+                                                .build = transpose_build,
+                                                .forward = transpose_forward};
+
+/* --- making ------------------------------------------------------------------------------------------------------ */
+
+static hk_module *create(hk_context *ctx, const hk_module_class *cls, int64_t in, int64_t out,
+                         hk_pair kernel, const hk_conv2d_config *config, bool has_bias) {
+    conv l = {.in = in, .out = out, .kernel = kernel, .has_bias = has_bias};
+    if (config) l.config = *config;
+    const int64_t groups = or_one(l.config.groups);
+    if (in < 1 || out < 1 || kernel.h < 1 || kernel.w < 1) {
+        hk_fail(ctx, HK_ERR_ARGUMENT, cls->name,
+                "channels and kernel must be 1 or more, not %lld to %lld by %lld x %lld",
+                (long long)in, (long long)out, (long long)kernel.h, (long long)kernel.w);
+        return NULL;
+    }
+    if (in % groups != 0 || out % groups != 0) {
+        hk_fail(ctx, HK_ERR_ARGUMENT, cls->name, "%lld groups do not divide %lld and %lld channels",
+                (long long)groups, (long long)in, (long long)out);
+        return NULL;
+    }
+    return hk_module_create(ctx, cls, &l);
+}
+
+hk_module *hk_conv2d(hk_context *ctx, int64_t in, int64_t out, hk_pair kernel,
+                     const hk_conv2d_config *config) {
+    return create(ctx, &conv_class, in, out, kernel, config, true);
+}
+hk_module *hk_conv2d_no_bias(hk_context *ctx, int64_t in, int64_t out, hk_pair kernel,
+                             const hk_conv2d_config *config) {
+    return create(ctx, &conv_class, in, out, kernel, config, false);
+}
+hk_module *hk_conv_transpose2d(hk_context *ctx, int64_t in, int64_t out, hk_pair kernel,
+                               const hk_conv2d_config *config) {
+    return create(ctx, &transpose_class, in, out, kernel, config, true);
+}
+hk_module *hk_conv_transpose2d_no_bias(hk_context *ctx, int64_t in, int64_t out, hk_pair kernel,
+                                       const hk_conv2d_config *config) {
+    return create(ctx, &transpose_class, in, out, kernel, config, false);
+}
