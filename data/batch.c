@@ -14,19 +14,23 @@ enum { BLOCK = 16384, LINE = 64 };
 
 typedef struct job {
     const char *from;            /* items of the data set, in memory */
-    const int64_t *items;        /* which of them; NULL: 0, 1, 2 ... */
-    const int64_t *index;        /* their places in `from`; NULL: themselves */
+    const int64_t *items;        /* which of them */
+    const int64_t *index;        /* their numbers in the root; NULL: themselves */
+    bool gathered;               /* `from` holds them in this order, else all of the root */
     size_t from_bytes, to_bytes; /* of an item */
     int64_t item_count, size, blocks;
     hk__scale_fn *scale; /* NULL: copy */
     double factor, shift;
+    const hk__augment_run *augment; /* NULL: images stay as they are */
     char *to;
 } job;
 
+static int64_t root_number(const job *j, int64_t i) {
+    return j->index ? j->index[j->items[i]] : j->items[i];
+}
+
 static const char *place(const job *j, int64_t i) {
-    if (j->items) i = j->items[i];
-    if (j->index) i = j->index[i];
-    return j->from + (size_t)i * j->from_bytes;
+    return j->from + (size_t)(j->gathered ? i : root_number(j, i)) * j->from_bytes;
 }
 
 /* A shuffled item is far from the one before: without this, its bytes come a third slower. */
@@ -39,14 +43,15 @@ static void prefetch(const char *p, size_t bytes) {
 }
 
 static void fill(void *arg, int64_t block, int worker) {
-    (void)worker;
     const job *j = arg;
     const int64_t begin = block * j->size / j->blocks, end = (block + 1) * j->size / j->blocks;
     const size_t ahead = j->from_bytes < 4096 ? j->from_bytes : 4096;
     for (int64_t i = begin; i < end; i++) {
         if (i + 1 < end) prefetch(place(j, i + 1), ahead);
         char *to = j->to + (size_t)i * j->to_bytes;
-        if (j->scale)
+        if (j->augment)
+            hk__augment_item(j->augment, worker, root_number(j, i), place(j, i), to);
+        else if (j->scale)
             j->scale(j->item_count, place(j, i), j->factor, j->shift, to);
         else
             memcpy(to, place(j, i), j->to_bytes);
@@ -94,8 +99,8 @@ static void copy_labels(const hk_dataset *ds, int64_t size, const int64_t *items
         y[i] = labels ? labels[ds->index ? ds->index[items[i]] : items[i]] : 0;
 }
 
-hk_status hk__batch_fill(const hk_dataset *ds, int64_t size, const int64_t *items, hk_tensor *x,
-                         hk_tensor *y) {
+hk_status hk__batch_fill(const hk_dataset *ds, int64_t size, const int64_t *items,
+                         const hk__augment *augment, int64_t epoch, hk_tensor *x, hk_tensor *y) {
     hk_context *ctx = ds->object.ctx;
     const hk_dataset *root = ds->root;
     const size_t count = (size_t)ds->item_count;
@@ -111,18 +116,24 @@ hk_status hk__batch_fill(const hk_dataset *ds, int64_t size, const int64_t *item
              .factor = root->scale,
              .shift = root->shift,
              .to = x->data};
+    hk__augment_run run;
+    if (augment) {
+        HK_TRY(hk__augment_begin(ctx, augment, root, epoch, &run));
+        j.augment = &run;
+    }
     if (root->cls.get) {
-        if (!j.scale) return get_items(ds, size, items, x->data, y->data);
+        if (!j.scale && !augment) return get_items(ds, size, items, x->data, y->data);
         float *got = hk__scratch(ctx, (size_t)size * j.from_bytes);
         if (!got) return hk_error(ctx);
         HK_TRY(get_items(ds, size, items, got, y->data));
         j.from = (const char *)got;
-        j.items = j.index = NULL;
+        j.gathered = true;
     } else {
         copy_labels(ds, size, items, y->data);
     }
     /* A power of two of equal blocks, so that the usual numbers of threads get equal shares. */
     while (2 * j.blocks <= size && 2 * j.blocks * BLOCK <= size * ds->item_count) j.blocks *= 2;
+    if (augment) j.blocks = size; /* each image is work enough */
     hk__run(ctx, j.blocks, fill, &j);
     return HK_OK;
 }

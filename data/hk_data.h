@@ -86,14 +86,41 @@ HK_API void hk_dataset_destroy(hk_dataset *ds);
 
 typedef struct hk_loader hk_loader;
 
+/* Augmentation: in every epoch the loader gives another variant of each image, moved, turned, scaled
+   and bent by draws that are uniform up to these strengths. 0 is none of it; {0} is off, and gives
+   the same bits as a loader without. For items of (channels, height, width), of any kind of data
+   set; all channels of an image are treated alike.
+
+   The four are composed into one map from the variant back into the image, which is sampled once:
+   between pixels bilinear, 0 (of the data set, before its scale and shift) outside. So no value
+   leaves the range of the image's own and 0. Images must be finite.
+
+   What an image gets depends on the context's seed, the epoch and the image's number alone: in a
+   part of a data set, its number in the whole. Batch size, order, threads and other images change
+   nothing. The bits are the same with every instruction set, as no sums are fused. Across machines
+   they are promised no further than those of sin, cos and exp; a context of HK_F64 makes the same
+   draws and computes in double. */
+typedef struct hk_augment {
+    double shift;         /* pixels, along both axes: on ±shift; up to the image's longer side */
+    double rotation;      /* degrees, around the middle: on ±rotation; up to 180 */
+    double scale;         /* a factor on 1 ± scale, the same along both axes; below 1 */
+    double elastic_alpha; /* every pixel is displaced along both axes by alpha times a field of
+                             draws on ±1 that was smoothed by a Gaussian of sum 1, cut off at 3
+                             deviations; 0 outside of the image (Simard, Steinkraus and Platt
+                             2003: 34) */
+    double elastic_sigma; /* the Gaussian's deviation in pixels; 0: 4, as theirs */
+} hk_augment;
+
 typedef struct hk_loader_config {
     int64_t batch;      /* 64 */
     bool shuffle;       /* false: in order */
     const char *stream; /* name of the random stream: "shuffle". Copied. */
+    hk_augment augment; /* {0}: off */
 } hk_loader_config;
 
 /* config may be NULL; a field of 0 or NULL is its default. The order of an epoch depends on the
-   context's seed, the stream, the epoch and the number of items alone. */
+   context's seed, the stream, the epoch and the number of items alone. HK_ERR_ARGUMENT if a strength
+   of the augmentation is out of range or the items are no images. */
 HK_API hk_loader *hk_loader_create(hk_dataset *ds, const hk_loader_config *config);
 HK_API void hk_loader_destroy(hk_loader *loader);
 

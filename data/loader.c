@@ -11,14 +11,16 @@ struct hk_loader {
     int64_t batch;
     bool shuffle;
     char *stream;
-    int64_t *order;      /* of the items, in the epoch `order_epoch` */
-    int64_t order_epoch; /* -1: none yet */
-    int64_t epoch, next; /* next: place in `order` of the next batch's first item */
-    bool ended;          /* the end of the epoch was reported */
+    hk__augment *augment; /* NULL: none */
+    int64_t *order;       /* of the items, in the epoch `order_epoch` */
+    int64_t order_epoch;  /* -1: none yet */
+    int64_t epoch, next;  /* next: place in `order` of the next batch's first item */
+    bool ended;           /* the end of the epoch was reported */
 };
 
 static void destroy(hk__object *object) {
     hk_loader *loader = (hk_loader *)object;
+    hk__augment_free(loader->augment);
     hk__free(loader->stream);
     hk__free(loader->order);
     hk__free(loader);
@@ -44,6 +46,10 @@ hk_loader *hk_loader_create(hk_dataset *ds, const hk_loader_config *config) {
     if (!loader || !loader->stream || !loader->order) {
         hk_fail(ctx, HK_ERR_MEMORY, "loader", "no memory for the order of %lld items",
                 (long long)ds->count);
+        hk_loader_destroy(loader);
+        return NULL;
+    }
+    if (hk__augment_new(ctx, &c.augment, ds->item, &loader->augment) != HK_OK) {
         hk_loader_destroy(loader);
         return NULL;
     }
@@ -106,7 +112,7 @@ bool hk_loader_next(hk_loader *loader, hk_batch *batch) {
     x->name = "x";
     y->name = "y";
     const hk__mark mark = hk__arena_mark(&ctx->scratch);
-    const hk_status status = hk__batch_fill(ds, size, items, x, y);
+    const hk_status status = hk__batch_fill(ds, size, items, loader->augment, loader->epoch, x, y);
     hk__arena_rewind(&ctx->scratch, mark);
     if (status != HK_OK) return false;
 

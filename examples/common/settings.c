@@ -26,6 +26,7 @@ train_settings train_defaults(void) {
         .batch = 64,
         .epochs = 5,
         .seed = 1,
+        .augment = {.elastic_sigma = 4},
     };
 }
 
@@ -108,9 +109,33 @@ static void add_others(options *opts, train_settings *s) {
     options_add(opts, (int)(sizeof rows / sizeof *rows), rows);
 }
 
+/* How training images vary from epoch to epoch. Their upper limits are the library's. */
+static void add_augmentation(options *opts, hk_augment *a) {
+    /* clang-format off */
+    const option_row rows[] = {
+        {.name = "shift", .form = "PIXELS", .kind = OPTION_NUMBER, .value = &a->shift,
+         .help = "move each training image by up to so much, anew in each epoch",
+         .low = 0, .high = 16384, .example = "2"},
+        {.name = "rotation", .form = "DEGREES", .kind = OPTION_NUMBER, .value = &a->rotation,
+         .help = "turn it by up to so much", .low = 0, .high = 180, .example = "10"},
+        {.name = "scale", .form = "SHARE", .kind = OPTION_NUMBER, .value = &a->scale,
+         .help = "make it larger or smaller by up to this share of its size",
+         .low = 0, .high = 1, .example = "0.1", .flags = OPTION_BELOW},
+        {.name = "elastic", .form = "ALPHA", .kind = OPTION_NUMBER, .value = &a->elastic_alpha,
+         .help = "bend it: random displacements, smoothed, times this",
+         .low = 0, .high = 1e6, .example = "34"},
+        {.name = "elastic-sigma", .form = "PIXELS", .kind = OPTION_NUMBER,
+         .value = &a->elastic_sigma, .help = "how far --elastic smooths",
+         .low = 0, .high = 1000, .example = "4", .flags = OPTION_ABOVE},
+    };
+    /* clang-format on */
+    options_add(opts, (int)(sizeof rows / sizeof *rows), rows);
+}
+
 void train_add_options(options *opts, train_settings *settings) {
     opts->notes = "Ctrl-C stops training after the step and still reports; a second one kills.\n"
                   "Exit codes: 0; 1 training failed; 2 bad input; 130 stopped by Ctrl-C.";
     add_everyday(opts, settings);
     add_others(opts, settings);
+    add_augmentation(opts, &settings->augment);
 }

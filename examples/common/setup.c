@@ -148,9 +148,9 @@ int train_end(training *run) {
 
 static void make_loaders(training *run) {
     const hk_loader_config in_order = {.batch = EVALUATION_BATCH};
-    run->fit =
-        hk_loader_create(run->fit_data, &(hk_loader_config){.batch = run->set->batch,
-                                                            .shuffle = !run->set->no_shuffle});
+    run->fit = hk_loader_create(run->fit_data, &(hk_loader_config){.batch = run->set->batch,
+                                                                   .shuffle = !run->set->no_shuffle,
+                                                                   .augment = run->set->augment});
     run->val = run->val_data ? hk_loader_create(run->val_data, &in_order) : NULL;
     run->test = hk_loader_create(run->test_data, &in_order);
 }

@@ -34,6 +34,7 @@ typedef struct train_settings {
     double label_smoothing, clip_norm;
     int64_t batch, epochs, seed, threads, val, patience, classes;
     bool no_blas, nan_guard, no_shuffle, quiet;
+    hk_augment augment; /* of the training images */
 } train_settings;
 
 train_settings train_defaults(void);
