@@ -4,15 +4,13 @@
    One is the other's gradient by its input, so both run the same kernels (conv.h). */
 #include <stdio.h>
 
-#include "conv.h"
-#include "hk_image_ops.h"
-#include "tape.h"
+#include "conv_ops.h"
 
 /* --- settings and shapes -------------------------------------------------------------------------------- */
 
 static int64_t or_one(int64_t n) { return n == 0 ? 1 : n; }
 
-static hk_conv2d_config with_defaults(const hk_conv2d_config *config) {
+hk_conv2d_config hk__conv2d_settings(const hk_conv2d_config *config) {
     hk_conv2d_config c = config ? *config : (hk_conv2d_config){.groups = 1};
     c.stride = (hk_pair){or_one(c.stride.h), or_one(c.stride.w)};
     c.dilation = (hk_pair){or_one(c.dilation.h), or_one(c.dilation.w)};
@@ -99,13 +97,33 @@ static hk_tensor *along_channels(hk_tensor *b) {
 
 /* --- conv2d: y = x * w + b ---------------------------------------------------------------------------------- */
 
-static hk__conv conv_of(const hk_op_call *c) {
-    return sizes_of(c->attr, c->in[0]->shape, c->out[0]->shape, c->in[1]->shape);
+/* Sizes of the output along one axis; below 1 if the kernel does not fit. */
+static int64_t conv_size(int64_t size, int64_t kernel, int64_t stride, int64_t padding,
+                         int64_t dilation) {
+    const int64_t reach = size + 2 * padding - dilation * (kernel - 1) - 1;
+    return reach < 0 ? 0 : reach / stride + 1;
 }
 
-/* y = x * w + b into a tensor of its own. */
-static hk_status convolve(hk_op_call *c, hk_tensor *x, hk_tensor *w, hk_tensor *b, hk_tensor *y) {
-    const hk__conv sizes = conv_of(c);
+hk__conv hk__conv2d_sizes(const hk_op_call *c, const hk_conv2d_config *s) {
+    const hk_shape x = c->in[0]->shape, w = c->in[1]->shape;
+    const hk_shape y = HK_SHAPE(
+        x.dim[0], w.dim[0],
+        conv_size(x.dim[2], w.dim[2], s->stride.h, s->padding.h, s->dilation.h),
+        conv_size(x.dim[3], w.dim[3], s->stride.w, s->padding.w, s->dilation.w));
+    return sizes_of(s, x, y, w);
+}
+
+hk_status hk__conv2d_check(hk_op_call *c, const hk_conv2d_config *s, hk__conv *sizes) {
+    HK_TRY(check_inputs(c, s, false));
+    *sizes = hk__conv2d_sizes(c, s);
+    if (sizes->oh < 1 || sizes->ow < 1 || sizes->kh < 1 || sizes->kw < 1)
+        return hk__shapes_differ(c, "the kernel, dilated, does not fit into the padded image",
+                                 c->in[0], c->in[1]);
+    return HK_OK;
+}
+
+hk_status hk__conv2d_into(hk_op_call *c, const hk__conv *sizes, hk_tensor *x, hk_tensor *w,
+                          hk_tensor *b, hk_tensor *y) {
     x = hk_contiguous(x);
     w = hk_contiguous(w);
     if (b) b = hk_contiguous(b);
@@ -115,35 +133,23 @@ static hk_status convolve(hk_op_call *c, hk_tensor *x, hk_tensor *w, hk_tensor *
         if (b && (b = along_channels(b))) hk__copy(c->ctx, y, b, true);
         return hk_error(c->ctx);
     }
-    return hk__conv_forward(c->ctx, y->dtype, &sizes, x->data, w->data, b ? b->data : NULL, y->data,
+    return hk__conv_forward(c->ctx, y->dtype, sizes, x->data, w->data, b ? b->data : NULL, y->data,
                             NULL, NULL);
 }
 
-/* Sizes of the output along one axis; below 1 if the kernel does not fit. */
-static int64_t conv_size(int64_t size, int64_t kernel, int64_t stride, int64_t padding,
-                         int64_t dilation) {
-    const int64_t reach = size + 2 * padding - dilation * (kernel - 1) - 1;
-    return reach < 0 ? 0 : reach / stride + 1;
-}
-
 static hk_status conv_forward(hk_op_call *c) {
-    const hk_conv2d_config *s = c->attr;
-    HK_TRY(check_inputs(c, s, false));
-    hk_tensor *x = c->in[0], *w = c->in[1], *b = c->n_in == 3 ? c->in[2] : NULL;
-    const int64_t *xd = x->shape.dim, *wd = w->shape.dim;
-    const int64_t oh = conv_size(xd[2], wd[2], s->stride.h, s->padding.h, s->dilation.h);
-    const int64_t ow = conv_size(xd[3], wd[3], s->stride.w, s->padding.w, s->dilation.w);
-    if (oh < 1 || ow < 1 || wd[2] < 1 || wd[3] < 1)
-        return hk__shapes_differ(c, "the kernel, dilated, does not fit into the padded image", x,
-                                 w);
-    hk_tensor *y = hk_op_output(c, 0, x->dtype, HK_SHAPE(xd[0], wd[0], oh, ow));
-    return y ? convolve(c, x, w, b, y) : hk_error(c->ctx);
+    hk__conv s;
+    HK_TRY(hk__conv2d_check(c, c->attr, &s));
+    hk_tensor *y =
+        hk_op_output(c, 0, c->in[0]->dtype, HK_SHAPE(s.n, s.groups * s.oc, s.oh, s.ow));
+    if (!y) return hk_error(c->ctx);
+    return hk__conv2d_into(c, &s, c->in[0], c->in[1], c->n_in == 3 ? c->in[2] : NULL, y);
 }
 
 /* y = x * w + b: ∂L/∂x = g *ᵀ w, ∂L/∂w = x * g, ∂L/∂b = Σ g over images and places. */
 static hk_status conv_backward(hk_op_call *c) {
     if (is_empty(c->in[0], c->in[1], c->out[0])) return HK_OK;
-    const hk__conv sizes = conv_of(c);
+    const hk__conv sizes = hk__conv2d_sizes(c, c->attr);
     hk_tensor *x = hk_contiguous(c->in[0]), *w = hk_contiguous(c->in[1]);
     hk_tensor *g = hk_contiguous(c->gout[0]);
     if (!x || !w || !g) return hk_error(c->ctx);
@@ -162,7 +168,9 @@ static hk_status conv_jvp(hk_op_call *c) {
         if (!c->tin[i]) continue;
         hk_tensor *t = hk__empty(c->ctx, c->in[0]->dtype, c->out[0]->shape);
         if (!t) return hk_error(c->ctx);
-        HK_TRY(convolve(c, i == 0 ? c->tin[0] : c->in[0], i == 0 ? c->in[1] : c->tin[1], NULL, t));
+        const hk__conv sizes = hk__conv2d_sizes(c, c->attr);
+        HK_TRY(hk__conv2d_into(c, &sizes, i == 0 ? c->tin[0] : c->in[0],
+                               i == 0 ? c->in[1] : c->tin[1], NULL, t));
         HK_TRY(hk_op_add_tangent(c, 0, t));
     }
     if (c->n_in == 3 && c->tin[2])
@@ -175,7 +183,7 @@ static const hk_op conv_op = {"conv2d", conv_forward, conv_backward, conv_jvp};
 
 static hk_tensor *apply(const hk_op *op, hk_tensor *x, hk_tensor *w, hk_tensor *b,
                         const hk_conv2d_config *config) {
-    const hk_conv2d_config s = with_defaults(config);
+    const hk_conv2d_config s = hk__conv2d_settings(config);
     return b == HK_NO_BIAS ? HK_APPLY(op, &s, x, w) : HK_APPLY(op, &s, x, w, b);
 }
 

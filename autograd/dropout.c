@@ -1,9 +1,10 @@
-/* dropout.c: dropout and alpha-dropout.
+/* dropout.c: dropout of elements and of channels, alpha-dropout.
    SPDX-License-Identifier: MIT
 
    Both are y = mask ? scale·x + on : off with a random mask of bytes, which output 1 keeps for backward. */
 #include <math.h>
 
+#include "hk_image_ops.h"
 #include "random.h"
 #include "pointwise_kernels.h"
 #include "tape.h"
@@ -12,6 +13,7 @@ typedef struct dropout_attr {
     hk_random stream;
     double p;
     double param[3]; /* scale, on, off */
+    bool channels;   /* one draw for each of (n, c) */
 } dropout_attr;
 
 enum { BLOCK = 4096 };
@@ -44,11 +46,17 @@ static hk_status dropout_forward(hk_op_call *c) {
     const dropout_attr *attr = c->attr;
     HK_TRY(hk__need_real(c, 0, 0));
     hk_tensor *x = c->in[0];
-    if (!hk_op_output(c, 0, x->dtype, x->shape) || !hk_op_output(c, 1, HK_U8, x->shape))
+    hk_shape drawn = x->shape;
+    char text[160];
+    if (attr->channels && x->shape.rank < 2)
+        return hk_fail(c->ctx, HK_ERR_SHAPE, c->op->name, "x must be (n, c) or (n, c, ...), not %s",
+                       hk__tensor_text(x, text, sizeof text));
+    for (int i = 2; attr->channels && i < drawn.rank; i++) drawn.dim[i] = 1;
+    if (!hk_op_output(c, 0, x->dtype, x->shape) || !hk_op_output(c, 1, HK_U8, drawn))
         return c->ctx->status;
     mask_job j = {.stream = attr->stream,
                   .threshold = (uint32_t)ceil(attr->p * 0x1p24),
-                  .count = hk_shape_count(x->shape),
+                  .count = hk_shape_count(drawn),
                   .mask = c->out[1]->data};
     hk__run(c->ctx, (j.count + BLOCK - 1) / BLOCK, mask_block, &j);
     masked(c, c->out[0], x, attr->param, false);
@@ -76,6 +84,8 @@ static const hk_op dropout_op = {"dropout", dropout_forward, dropout_backward, d
 static const hk_op alpha_dropout_op = {"alpha_dropout", dropout_forward, dropout_backward,
                                        dropout_jvp};
 
+static const hk_op dropout2d_op = {"dropout2d", dropout_forward, dropout_backward, dropout_jvp};
+
 static hk_tensor *drop(const hk_op *op, hk_tensor *x, double p, const char *stream, double scale,
                        double on, double off) {
     if (!x) return NULL;
@@ -84,12 +94,19 @@ static hk_tensor *drop(const hk_op *op, hk_tensor *x, double p, const char *stre
         return NULL;
     }
     const dropout_attr attr = {
-        hk_random_stream(x->ctx->config.seed, stream, x->ctx->train_step), p, {scale, on, off}};
+        .stream = hk_random_stream(x->ctx->config.seed, stream, x->ctx->train_step),
+        .p = p,
+        .param = {scale, on, off},
+        .channels = op == &dropout2d_op};
     return hk_apply(op, &attr, sizeof attr, 1, &x, 2, NULL);
 }
 
 hk_tensor *hk_dropout_op(hk_tensor *x, double p, const char *stream) {
     return drop(&dropout_op, x, p, stream, 1 / (1 - p), 0, 0);
+}
+
+hk_tensor *hk_dropout2d_op(hk_tensor *x, double p, const char *stream) {
+    return drop(&dropout2d_op, x, p, stream, 1 / (1 - p), 0, 0);
 }
 
 hk_tensor *hk_alpha_dropout_op(hk_tensor *x, double p, const char *stream) {

@@ -312,10 +312,12 @@ hk_status hk_gradcheck(hk_context *ctx, hk_function *fn, void *arg, int n, hk_te
     *k.result = (hk_gradcheck_result){.ok = true, .message = "ok"};
     bool *added = calloc((size_t)n + 1, sizeof *added);
     if (!added) return hk_fail(ctx, HK_ERR_MEMORY, "gradcheck", "no memory");
-    const bool was = hk_grad_enable(ctx, true);
+    const bool was = hk_grad_enable(ctx, true), buffers_off = ctx->buffers_off;
+    ctx->buffers_off = true;
     hk_status status = prepare(&k, added);
     if (status == HK_OK) status = run(&k);
     restore(&k, added);
+    ctx->buffers_off = buffers_off;
     hk_grad_enable(ctx, was);
     free(added);
     free(k.analytic);

@@ -42,7 +42,7 @@ HK_API void hk_nan_guard(hk_context *ctx, bool on);
 
 /* --- one's own operation -------------------------------------------------------------------------- */
 
-enum { HK_OP_MAX_OUT = 2 };
+enum { HK_OP_MAX_OUT = 3 };
 
 typedef struct hk_op hk_op;
 

@@ -40,6 +40,8 @@ void hk_nan_guard(hk_context *ctx, bool on) {
     if (tape) tape->nan_guard = on;
 }
 
+bool hk__nan_guarded(const hk_context *ctx) { return ctx->tape && ctx->tape->nan_guard; }
+
 /* --- gradients of kept tensors --------------------------------------------------------------------- */
 
 hk_tensor *hk_require_grad(hk_tensor *t) {

@@ -51,6 +51,8 @@ hk_status hk__need_real(hk_op_call *c, int first, int last);
 /* "[op] what: a (2, 3) and b (4)" as HK_ERR_SHAPE. */
 hk_status hk__shapes_differ(hk_op_call *c, const char *rule, const hk_tensor *a,
                             const hk_tensor *b);
+/* Whether hk_nan_guard is on. */
+bool hk__nan_guarded(const hk_context *ctx);
 /* Zeroes a gradient whose memory was not yet written. */
 void hk__grad_settle(hk_tensor *grad);
 

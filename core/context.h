@@ -31,6 +31,8 @@ struct hk_context {
     bool use_blas;
     char blas_text[160];
 
+    bool buffers_off; /* modules leave their buffers as they are */
+
     hk_tensor *kept;    /* list of kept tensors */
     hk__object objects; /* ring of objects, itself the anchor */
 

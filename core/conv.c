@@ -79,6 +79,11 @@ static void cut_runs(planner *a) {
     }
 }
 
+/* Whether places make better lanes than output channels. */
+static bool is_flat(const hk__conv *c, const hk__conv_plan *p) {
+    return c->ic == 1 && is_dense(c) && c->sh == 1 && c->sw == 1 && 2 * c->ow >= p->cols;
+}
+
 /* Which weight stands at each element of a packed window. */
 static void map_weights(const planner *a, int32_t *weight) {
     const hk__conv_plan *p = a->p;
@@ -135,6 +140,8 @@ static hk_status make_plan(hk_context *ctx, const hk__conv_kernels *k,
     p->width = ceil_div(c->oc, lanes) * lanes;
     p->panels = ceil_div(p->width / lanes, tiles->tile_vecs);
     p->packed = p->width * (c->kh * c->kw * c->ic + 1);
+    p->flat = is_flat(c, p);
+    p->length = ceil_div((c->oh - 1) * p->cols + c->ow, lanes) * lanes;
     if (p->image > INT32_MAX || c->kh * c->kw * c->ic > INT32_MAX / 16 ||
         p->places * (p->width + lanes) > INT32_MAX)
         return hk_fail(ctx, HK_ERR_SHAPE, "conv2d", "an image of %lld x %lld x %lld is too large",
@@ -200,8 +207,9 @@ static void forward_image(void *arg, int64_t i, int worker) {
                      : j->whole + (size_t)worker * j->whole_bytes;
     for (int64_t g = 0; g < groups; g++) {
         j->k->pack_image(&j->p, j->x + (size_t)(i * groups + g) * x_bytes(j), image);
-        j->k->forward(&j->p, image, j->packed + (size_t)(g * j->p.packed) * j->size, rows);
-        j->k->unpack_output(&j->p, rows, out + (size_t)g * y_bytes(j));
+        const char *packed = j->packed + (size_t)(g * j->p.packed) * j->size;
+        j->k->forward(&j->p, image, packed, rows);
+        j->k->unpack_output(&j->p, rows, packed, out + (size_t)g * y_bytes(j));
     }
     if (!j->y) j->take(j->arg, i, out, worker);
 }
@@ -227,7 +235,7 @@ hk_status hk__conv_forward(hk_context *ctx, hk_dtype dtype, const hk__conv *c, c
     job j = {.x = x, .w = w, .bias = bias, .y = y, .take = take, .arg = arg};
     const hk__mark mark = hk__arena_mark(&ctx->scratch);
     if (begin(ctx, dtype, c, &j) == HK_OK) {
-        const int64_t rows = (j.p.places + j.k->lanes) * j.p.width;
+        const int64_t rows = j.p.flat ? c->oc * j.p.length : (j.p.places + j.k->lanes) * j.p.width;
         j.rows = for_workers(ctx, (size_t)rows * j.size, &j.rows_bytes);
         j.packed = hk__scratch(ctx, (size_t)(c->groups * j.p.packed) * j.size);
         if (!y) j.whole = for_workers(ctx, (size_t)c->groups * y_bytes(&j), &j.whole_bytes);
@@ -322,7 +330,7 @@ static void finish_bias(const job *j) {
 static hk_status prepare(hk_context *ctx, job *j) {
     const hk__conv_plan *p = &j->p;
     const int64_t channels = p->c.groups * p->c.oc;
-    const size_t lists = (size_t)(p->places * p->width + p->places + 4 * j->k->lanes + 1);
+    const size_t lists = (size_t)(p->places * p->width + p->places + 4 * j->k->lanes);
     j->parts = least(p->c.n, PARTS);
     j->room = for_workers(ctx, lists * (2 * j->size + 2 * sizeof(int32_t)), &j->room_bytes);
     if (!j->to->g) j->whole = for_workers(ctx, (size_t)p->c.groups * y_bytes(j), &j->whole_bytes);

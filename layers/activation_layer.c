@@ -94,20 +94,33 @@ hk_module *hk_activation(hk_context *ctx, const char *spec) {
 
 /* --- what other modules ask ------------------------------------------------------------------------------------- */
 
-static const hk_activation_spec *spec_of(const hk_module *m) {
+const hk_activation_spec *hk__activation_spec_of(const hk_module *m) {
     return &((const hk__activation_state *)m->state)->spec;
 }
 
-const char *hk__activation_name(const hk_module *m) { return spec_of(m)->info->name; }
+const char *hk__activation_name(const hk_module *m) {
+    return hk__activation_spec_of(m)->info->name;
+}
+
+bool hk__is_plain_activation(const hk_module *m) {
+    if (m->cls != &hk__activation_class) return false;
+    const hk__activation_state *a = m->state;
+    const hk_activation_info *info = a->spec.info;
+    if (info->kind != HK_ACTIVATION_POINTWISE || info->random || info->surrogate) return false;
+    for (int k = 0; k < info->n_params; k++)
+        if (a->params[k]) return false;
+    return true;
+}
 
 hk_status hk__activation_shape_again(const hk_module *m, hk_shape in, hk_shape *out) {
     return narrow(m, in, out);
 }
 
 double hk__gain_after(const hk_module *m) {
-    return m->following ? hk_activation_gain(m->object.ctx, spec_of(m->following)) : 1;
+    return m->following ? hk_activation_gain(m->object.ctx, hk__activation_spec_of(m->following))
+                        : 1;
 }
 
 int hk__widening_after(const hk_module *m) {
-    return m->following ? hk_activation_widens(spec_of(m->following)) : 1;
+    return m->following ? hk_activation_widens(hk__activation_spec_of(m->following)) : 1;
 }

@@ -70,6 +70,16 @@ static hk_tensor *conv_forward(hk_module *m, void *state, hk_tensor *x) {
 static const hk_module_class conv_class = {
     .name = "conv2d", .state_size = sizeof(conv), .build = conv_build, .forward = conv_forward};
 
+bool hk__is_conv2d(const hk_module *m, hk_conv2d_config *config, hk_tensor **weight,
+                   hk_tensor **bias) {
+    if (m->cls != &conv_class) return false;
+    const conv *l = m->state;
+    *config = l->config;
+    *weight = l->weight;
+    *bias = l->bias;
+    return true;
+}
+
 /* --- conv_transpose2d ---------------------------------------------------------------------------------------- */
 
 static int64_t transposed_size(int64_t size, int64_t kernel, int64_t stride, int64_t padding,

@@ -16,6 +16,7 @@ static void module_free(hk__object *object) {
         hk__kept_free(m->slots[i].t);
         free(m->slots[i].stream);
     }
+    for (int i = 0; i < m->n_buffers; i++) hk__kept_free(m->buffers[i]);
     for (int i = 0; i < m->n_children; i++) {
         hk_module *child = m->children[i];
         /* A module that stands in several places is freed with the first. */
@@ -31,9 +32,12 @@ static void module_free(hk__object *object) {
     free(m->child_names);
     free(m->child_outputs);
     free(m->slots);
+    free(m->buffers);
+    free(m->all_buffers);
     free(m->name);
     free(m->stream);
     free(m->state);
+    hk__free_hooks(m);
     free(m);
 }
 
@@ -124,7 +128,7 @@ hk_module *hk__root(hk_module *m) {
     return m;
 }
 
-static char *joined(const char *a, const char *separator, const char *b) {
+char *hk__joined(const char *a, const char *separator, const char *b) {
     const size_t size = strlen(a) + strlen(separator) + strlen(b) + 1;
     char *text = malloc(size);
     if (text) snprintf(text, size, "%s%s%s", a, separator, b);
@@ -148,8 +152,8 @@ static hk_status name_child(hk_module *child) {
         if (parent->children[i] == child) name = parent->child_names[i];
     char own[96];
     snprintf(own, sizeof own, "%s%d", child->cls->name, ordinal_of(child));
-    char *path = joined(parent->name, parent->name[0] ? "." : "", name);
-    char *stream = joined(parent->stream, parent->stream[0] ? "." : "", own);
+    char *path = hk__joined(parent->name, parent->name[0] ? "." : "", name);
+    char *stream = hk__joined(parent->stream, parent->stream[0] ? "." : "", own);
     if (!path || !stream) {
         free(path);
         free(stream);
@@ -168,10 +172,12 @@ static hk_status name_child(hk_module *child) {
 static hk_status shape_again(hk_module *m, hk_shape in, hk_shape *out) {
     if (hk_shape_equal(in, m->input))
         *out = m->output;
-    else if (m->cls->passes_on && m->n_slots == 0)
-        return m->cls->build(m, m->state, in, out);
     else if (m->cls == &hk__activation_class)
         return hk__activation_shape_again(m, in, out);
+    else if (hk__is_norm(m))
+        return hk__norm_shape_again(m, in, out);
+    else if (m->cls->passes_on && m->n_slots == 0 && m->n_buffers == 0)
+        return m->cls->build(m, m->state, in, out);
     else
         *out = HK_UNKNOWN;
     return HK_OK;
@@ -204,8 +210,9 @@ hk_tensor *hk_module_parameter(hk_module *m, const char *name, hk_shape shape, h
     }
     hk__slot *slots = realloc(m->slots, sizeof *slots * (size_t)(m->n_slots + 1));
     if (slots) m->slots = slots;
-    char *path = joined(m->name, m->name[0] ? "." : "", name);
-    char *own = joined(m->stream, ".", name), *stream = own ? joined("init/", "", own) : NULL;
+    char *path = hk__joined(m->name, m->name[0] ? "." : "", name);
+    char *own = hk__joined(m->stream, ".", name),
+         *stream = own ? hk__joined("init/", "", own) : NULL;
     hk_tensor *t =
         slots && path && stream ? hk__kept_header(ctx, ctx->config.dtype, shape, path) : NULL;
     hk_tensor *grad = t ? hk__kept_header(ctx, ctx->config.dtype, shape, path) : NULL;
@@ -295,6 +302,7 @@ static hk_status build_tree(hk_module *root, hk_shape input) {
         ok = ok && root->list[k];
     }
     if (!ok) return no_memory(root->object.ctx);
+    HK_TRY(hk__list_buffers(root));
     l.bytes = 0;
     HK_TRY(for_each_slot(root, place, &l));
     return for_each_slot(root, initialise, &l);
@@ -339,7 +347,9 @@ hk_tensor *hk_forward(hk_module *m, hk_tensor *x) {
         if (input.rank > 0) input.dim[0] = -1;
         if (hk__ensure_built(m, input) != HK_OK) return NULL;
     }
-    return m->cls->forward(m, m->state, x);
+    hk_tensor *y = m->cls->forward(m, m->state, x);
+    if (m->hooks && y) hk__run_hooks(m, x, y);
+    return y;
 }
 
 bool hk_module_train(hk_module *m, bool training) {
@@ -379,14 +389,6 @@ hk_parameters hk_module_parameters_of(hk_module *m, int kind) {
 }
 
 hk_parameters hk_module_parameters(hk_module *m) { return hk_module_parameters_of(m, 0); }
-
-hk_tensor *hk_module_find(hk_module *m, const char *name) {
-    const hk_parameters all = hk_module_parameters(m);
-    for (int i = 0; i < all.count; i++)
-        if (strcmp(hk_tensor_name(all.items[i]), name) == 0) return all.items[i];
-    if (m) hk_fail(m->object.ctx, HK_ERR_NAME, "module_find", "there is no parameter '%s'", name);
-    return NULL;
-}
 
 const char *hk_module_name(const hk_module *m) { return m ? m->name : ""; }
 const char *hk_module_kind(const hk_module *m) { return m ? m->cls->name : ""; }

@@ -31,14 +31,19 @@ struct hk_module {
     int n_children;
     hk__slot *slots;
     int n_slots;
+    hk_tensor **buffers; /* each with memory of its own */
+    int n_buffers;
     hk_shape input, output; /* of the place where it was built */
     bool training, building, built, failed, visited;
+    hk_hook *hooks;
+    int hooks_running;    /* > 0 while they are called */
     hk_module *following; /* the activation that its output goes to, if the parent knows one */
 
     /* of a root, once built */
     void *weights, *grads;
     hk_tensor **list[3]; /* all parameters, those of weights, those of activations */
     int count[3];
+    hk_tensor **all_buffers;
     const char *init_name;
 };
 
@@ -54,6 +59,9 @@ double hk__gain_after(const hk_module *m);
 int hk__widening_after(const hk_module *m);
 /* The shape rule of an activation that stands in a second place. */
 hk_status hk__activation_shape_again(const hk_module *m, hk_shape in, hk_shape *out);
+/* Whether m normalises (norm_layers.c), and the shape rule of such a module that stands in a second place. */
+bool hk__is_norm(const hk_module *m);
+hk_status hk__norm_shape_again(const hk_module *m, hk_shape in, hk_shape *out);
 /* Draws the initial value of a slot by the initialiser's name. */
 hk_status hk__initialise(hk_module *m, const hk__slot *slot, const char *name);
 /* An error if there is none of that name; NULL is "auto". */
@@ -65,6 +73,21 @@ static inline const char *hk__place_of(const hk_module *m) {
 }
 /* "(n, 784)" into buffer: an unknown size is n in the first place, ? elsewhere. */
 const char *hk__shape_pattern(hk_shape shape, char *buffer, size_t size);
+/* a, separator and b in memory of its own; NULL if there is none. */
+char *hk__joined(const char *a, const char *separator, const char *b);
+/* Notes all buffers of a tree in its root. */
+hk_status hk__list_buffers(hk_module *root);
+/* Calls m's hooks, or frees them (hooks.c). */
+void hk__run_hooks(hk_module *m, hk_tensor *x, hk_tensor *y);
+void hk__free_hooks(hk_module *m);
+/* What a fused group must know of its members (conv_block.c). Whether m is a conv2d, and if so its settings, weight
+   and bias (or HK_NO_BIAS); an activation that is a function of an element with fixed parameters; a max pooling of
+   2 x 2 without padding. */
+bool hk__is_conv2d(const hk_module *m, hk_conv2d_config *config, hk_tensor **weight,
+                   hk_tensor **bias);
+bool hk__is_plain_activation(const hk_module *m);
+const hk_activation_spec *hk__activation_spec_of(const hk_module *m);
+bool hk__is_max_pool_2x2(const hk_module *m);
 /* Clears the marks of a walk over the tree. */
 void hk__unvisit(hk_module *m);
 /* Builds the tree of m unless it is built: for that input if m is the root. */

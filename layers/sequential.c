@@ -2,7 +2,7 @@
    SPDX-License-Identifier: MIT */
 #include <stdio.h>
 
-#include "module.h"
+#include "conv_block.h"
 
 static const hk_module_class sequential_class;
 
@@ -41,7 +41,11 @@ static hk_status sequential_build(hk_module *m, void *state, hk_shape in, hk_sha
 
 static hk_tensor *sequential_forward(hk_module *m, void *state, hk_tensor *x) {
     (void)state;
-    for (int i = 0; i < m->n_children; i++) x = hk_forward(m->children[i], x);
+    for (int i = 0; i < m->n_children;) {
+        const int block = hk__conv_block_length(m->children + i, m->n_children - i);
+        x = block ? hk__conv_block_forward(m->children + i, x) : hk_forward(m->children[i], x);
+        i += block ? block : 1;
+    }
     return x;
 }
 

@@ -23,7 +23,7 @@ static const hk_module_class flatten_class = {
 
 hk_module *hk_flatten(hk_context *ctx) { return hk_module_create(ctx, &flatten_class, NULL); }
 
-/* --- dropout and alpha-dropout ---------------------------------------------------------------------------- */
+/* --- dropout of elements and of channels, alpha-dropout ---------------------------------------------------------------------------- */
 
 typedef struct dropout {
     double p;
@@ -49,6 +49,11 @@ static const hk_module_class dropout_class = {.name = "dropout",
                                               .build = dropout_build,
                                               .forward = dropout_forward,
                                               .passes_on = true};
+static const hk_module_class dropout2d_class = {.name = "dropout2d",
+                                                .state_size = sizeof(dropout),
+                                                .build = dropout_build,
+                                                .forward = dropout_forward,
+                                                .passes_on = true};
 static const hk_module_class alpha_dropout_class = {.name = "alpha_dropout",
                                                     .state_size = sizeof(dropout),
                                                     .build = dropout_build,
@@ -65,6 +70,10 @@ static hk_module *create(hk_context *ctx, const hk_module_class *cls, dropout d)
 
 hk_module *hk_dropout(hk_context *ctx, double p) {
     return create(ctx, &dropout_class, (dropout){.p = p, .op = hk_dropout_op});
+}
+
+hk_module *hk_dropout2d(hk_context *ctx, double p) {
+    return create(ctx, &dropout2d_class, (dropout){.p = p, .op = hk_dropout2d_op});
 }
 
 hk_module *hk_alpha_dropout(hk_context *ctx, double p) {

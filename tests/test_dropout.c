@@ -1,9 +1,10 @@
 /* test_dropout.c: how much is dropped, what is kept, and what the mask depends on: seed, name
-   and step alone.
+   and step alone; of elements and of whole channels.
    SPDX-License-Identifier: MIT */
 #include "testing.h"
 
 #include "context.h"
+#include "hk_layers.h"
 
 enum { N = 16384 };
 
@@ -151,6 +152,98 @@ static void views_and_shapes(void **state) {
     }
 }
 
+/* --- whole channels --------------------------------------------------------------------------- */
+
+enum { IMAGES = 40, CHANNELS = 25, HIGH = 3, WIDE = 5, PLANE = HIGH * WIDE };
+
+static hk_tensor *images(hk_context *ctx, hk_dtype dtype) {
+    static double value[IMAGES * CHANNELS * PLANE];
+    for (int64_t i = 0; i < COUNT(value); i++)
+        value[i] = hk_random_normal(hk_random_stream(3, "images", 0), (uint64_t)i);
+    return kept(ctx, dtype, HK_SHAPE(IMAGES, CHANNELS, HIGH, WIDE), value);
+}
+
+/* The draws of (n, c) are those of dropout for a tensor (n, c); output, gradient and direction of a channel are kept,
+   times 1/(1 - p), or 0. */
+static void channels(void **state) {
+    hk_context *ctx = *state;
+    for (int k = 0; k < 4; k++) {
+        const hk_dtype dtype = k % 2 ? HK_F64 : HK_F32;
+        const double p = k / 2 ? 0.6 : 0.2;
+        hk_tensor *x = images(ctx, dtype),
+                  *pairs = hk_full(ctx, dtype, HK_SHAPE(IMAGES, CHANNELS), 1),
+                  *one = hk_full(ctx, dtype, HK_SHAPE(IMAGES, CHANNELS, HIGH, WIDE), 1);
+        static double mask[IMAGES * CHANNELS];
+        memcpy(mask, values(hk_dropout_op(pairs, p, "channels")), sizeof mask);
+        hk_tensor *y = hk_dropout2d_op(hk_require_grad(x), p, "channels");
+        must(hk_backward_from(ctx, y, one));
+        const double *in = values(x), *out = values(y), *g = values(hk_grad(x)),
+                     *t = values(hk_jvp(ctx, y, 1, &x, &one));
+        double share = 0;
+        for (int64_t i = 0; i < COUNT(mask) * PLANE; i++) {
+            const double m = mask[i / PLANE];
+            assert_true(m == 0 || fabs(m - 1 / (1 - p)) < 1e-6);
+            assert_close("y", i, out[i], m * in[i], 1e-6 * fabs(out[i]));
+            assert_close("gradient", i, g[i], m, 0);
+            assert_close("direction", i, t[i], m, 0);
+            share += (m == 0) / (double)(COUNT(mask) * PLANE);
+        }
+        assert_close("share", k, share, p, 3 * sqrt(p * (1 - p) / (IMAGES * CHANNELS)));
+        must(hk_step_end(ctx));
+    }
+}
+
+static hk_tensor *drop_channels(hk_context *ctx, int n, hk_tensor *const *in, void *arg) {
+    (void)ctx, (void)n;
+    return hk_dropout2d_op(arg ? hk_transpose(in[0], 1, 3) : in[0], 0.4, "check");
+}
+
+static void channels_edges(void **state) {
+    hk_context *ctx = *state;
+    hk_tensor *small = seeded(ctx, HK_F64, HK_SHAPE(3, 4, 2, 4), "x", 0.5, 2, 0);
+    assert_gradient(ctx, "dropout2d", drop_channels, NULL, 1, &small, NULL);
+    assert_gradient(ctx, "dropout2d of a view", drop_channels, ctx, 1, &small, NULL);
+
+    /* A channel that is dropped is 0, whatever was in it. */
+    hk_tensor *bad = hk_full(ctx, HK_F32, HK_SHAPE(64, 2, 4), NAN);
+    const double *y = values(hk_dropout2d_op(bad, 0.5, "bad"));
+    int zeros = 0;
+    for (int i = 0; i < 64 * 2; i++) {
+        assert_true(y[4 * i] == 0 || isnan(y[4 * i]));
+        for (int j = 1; j < 4; j++) assert_int_equal(isnan(y[4 * i + j]), isnan(y[4 * i]));
+        zeros += y[4 * i] == 0;
+    }
+    assert_true(zeros > 30 && zeros < 98);
+
+    hk_tensor *flat = hk_full(ctx, HK_F32, HK_SHAPE(8), 1);
+    assert_null(hk_dropout2d_op(flat, 0.5, "flat"));
+    expect_error(ctx, HK_ERR_SHAPE, "[dropout2d] x must be (n, c) or (n, c, ...), not (8)");
+    assert_null(hk_dropout2d_op(bad, 1, "all"));
+    expect_error(ctx, HK_ERR_ARGUMENT, "[dropout2d] p must be in [0, 1), not 1");
+    assert_null(hk_dropout2d_op(NULL, 0.5, "none"));
+    assert_null(hk_dropout2d(ctx, -0.5));
+    expect_error(ctx, HK_ERR_ARGUMENT, "[dropout2d] p must be in [0, 1), not -0.5");
+    assert_shape(hk_dropout2d_op(hk_full(ctx, HK_F32, HK_SHAPE(0, 3, 2, 2), 1), 0.5, "empty"),
+                 HK_SHAPE(0, 3, 2, 2));
+    assert_ok(ctx);
+}
+
+/* The module draws by its place among its like; evaluation passes its input through. */
+static void channels_module(void **state) {
+    hk_context *ctx = *state;
+    hk_module *first = hk_dropout2d(ctx, 0.5), *second = hk_dropout2d(ctx, 0.5);
+    hk_module *net = hk_sequential(ctx, hk_dropout(ctx, 0), first, second);
+    hk_tensor *x = images(ctx, HK_F32), *y = hk_forward(net, x);
+    hk_tensor *once = hk_dropout2d_op(x, 0.5, "dropout/dropout2d0"),
+              *again = hk_dropout2d_op(once, 0.5, "dropout/dropout2d1");
+    assert_ok(ctx);
+    const int64_t n = hk_tensor_count(x);
+    assert_values("first", hk_forward(first, x), n, values(once), 0);
+    assert_values("both", y, n, values(again), 0);
+    hk_module_train(net, false);
+    assert_ptr_equal(hk_forward(net, x), x);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(shares, setup, teardown),
@@ -158,6 +251,9 @@ int main(void) {
         cmocka_unit_test_setup_teardown(one_mask_for_all, setup, teardown),
         cmocka_unit_test(what_the_mask_depends_on),
         cmocka_unit_test_setup_teardown(views_and_shapes, setup, teardown),
+        cmocka_unit_test_setup_teardown(channels, setup, teardown),
+        cmocka_unit_test_setup_teardown(channels_edges, setup, teardown),
+        cmocka_unit_test_setup_teardown(channels_module, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

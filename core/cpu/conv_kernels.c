@@ -69,9 +69,8 @@ static void unpack_image(const hk__conv_plan *p, const void *image, void *to, bo
                    gx + i * c->w, accumulate);
 }
 
-static void unpack_output(const hk__conv_plan *p, const void *from, void *to) {
-    const hk_real *y = from;
-    hk_real *out = to;
+/* [place][width] -> (oc, places) */
+static void unpack_turned(const hk__conv_plan *p, const hk_real *y, hk_real *out) {
     for (int64_t i = 0; i < p->places; i += L) {
         const int64_t here = least(L, p->places - i);
         for (int64_t o = 0; o < p->c.oc; o += 4) {
@@ -86,6 +85,27 @@ static void unpack_output(const hk__conv_plan *p, const void *from, void *to) {
     }
 }
 
+/* [oc][rows of cols, of which ow are outputs] -> (oc, oh, ow), and the bias is added. */
+static void unpack_flat(const hk__conv_plan *p, const hk_real *y, const hk_real *bias,
+                        hk_real *out) {
+    const int64_t w = p->c.ow, last = w / L * L;
+    for (int64_t o = 0; o < p->c.oc; o++, y += p->length) {
+        const hk_vec b = hk_vset1(bias[o]);
+        for (int64_t i = 0; i < p->c.oh; i++, out += w) {
+            const hk_real *row = y + i * p->cols;
+            for (int64_t j = 0; j < last; j += L) hk_vstore(out + j, hk_vload(row + j) + b);
+            if (last < w) hk_vstore_part(out + last, hk_vload(row + last) + b, w - last);
+        }
+    }
+}
+
+static void unpack_output(const hk__conv_plan *p, const void *y, const void *packed, void *out) {
+    if (p->flat)
+        unpack_flat(p, y, (const hk_real *)packed + p->packed - p->width, out);
+    else
+        unpack_turned(p, y, out);
+}
+
 /* ---- forward ---- */
 
 /* First output channel of a panel, in elements. */
@@ -93,10 +113,19 @@ static int64_t panel_begin(const hk__conv_plan *p, int64_t panel) {
     return part_begin(p->width / L, p->panels, panel) * L;
 }
 
+/* Flat: the weights as they are, and the biases behind. */
+static void pack_flat(const hk__conv_plan *p, const hk_real *w, const hk_real *bias, hk_real *out) {
+    const int64_t count = p->c.oc * p->c.kh * p->c.kw;
+    memcpy(out, w, (size_t)count * sizeof *w);
+    for (int64_t o = 0; o < p->c.oc; o++) out[p->packed - p->width + o] = bias ? bias[o] : 0;
+}
+
 static void pack_forward(const hk__conv_plan *p, const void *weights, const void *biases,
                          int64_t panel, void *packed) {
     const hk__conv *c = &p->c;
     const hk_real *w = weights, *bias = biases;
+    if (p->flat && panel == 0) pack_flat(p, w, bias, packed);
+    if (p->flat) return;
     const int64_t first = panel_begin(p, panel), width = panel_begin(p, panel + 1) - first;
     const int64_t taps = c->kh * c->kw, steps = taps * c->ic;
     hk_real *out = (hk_real *)packed + first * (steps + 1);
@@ -109,10 +138,41 @@ static void pack_forward(const hk__conv_plan *p, const void *weights, const void
     }
 }
 
+static void forward_flat(const hk__conv_plan *p, const hk_real *x, const hk_real *w, hk_real *y) {
+    const hk__conv *c = &p->c;
+    const hk__gemm_kernels *tiles = &HK_STAMPED(hk__gemm);
+    const int64_t vecs = p->length / L, taps = c->kh * c->kw,
+                  pieces = (vecs + tiles->tile_vecs - 1) / tiles->tile_vecs;
+    for (int64_t piece = 0; piece < pieces; piece++) {
+        const int64_t first = part_begin(vecs, pieces, piece),
+                      count = part_begin(vecs, pieces, piece + 1) - first;
+        const int64_t most = tiles->tile_rows[count - 1], blocks = (c->oc + most - 1) / most;
+        for (int64_t b = 0; b < blocks; b++) {
+            const int64_t o = part_begin(c->oc, blocks, b),
+                          rows = part_begin(c->oc, blocks, b + 1) - o;
+            tiles->tile[count - 1][rows - 1](&(hk__gemm_tile){.runs = c->kh,
+                                                              .k = c->kw,
+                                                              .p = w + o * taps,
+                                                              .p_row = taps,
+                                                              .p_step = 1,
+                                                              .p_run = c->kw,
+                                                              .q = x + first * L,
+                                                              .q_ld = 1,
+                                                              .q_run = p->run_step,
+                                                              .c = y + o * p->length + first * L,
+                                                              .ldc = p->length});
+        }
+    }
+}
+
 static void forward(const hk__conv_plan *p, const void *image, const void *packed, void *y) {
     const hk__conv *c = &p->c;
     const hk_real *x = image;
     const int64_t steps = c->kh * c->kw * c->ic, outer_steps = p->runs * p->run;
+    if (p->flat) {
+        forward_flat(p, x, packed, y);
+        return;
+    }
     for (int64_t panel = 0; panel < p->panels; panel++) {
         const int64_t first = panel_begin(p, panel), width = panel_begin(p, panel + 1) - first;
         const hk_real *q = (const hk_real *)packed + first * (steps + 1);
@@ -126,6 +186,7 @@ static void forward(const hk__conv_plan *p, const void *image, const void *packe
                               .p_step = 1,
                               .p_run = p->run_step,
                               .q_ld = width,
+                              .q_run = p->run * width,
                               .ldc = p->width};
         for (int64_t i = 0; i < c->oh; i++)
             for (int64_t t = 0; t < tiles; t++) {
@@ -181,31 +242,46 @@ typedef struct weights_args {
     hk_real *sum;
 } weights_args;
 
-/* sum += value · window, for the whole list. */
+/* acc += element s of the list times its window. */
+HK_INLINE void weights_add(const int runs, const int vecs, const weights_args *a, int64_t s,
+                           hk_vec *acc) {
+    const hk_vec g = hk_vset1(a->value[s]);
+    const hk_real *x = a->image + a->place[s];
+    HK_UNROLL
+    for (int r = 0; r < runs; r++, x += a->run_step) {
+        HK_UNROLL
+        for (int v = 0; v < vecs; v++)
+            acc[r * vecs + v] = hk_vfma(g, hk_vload(x + v * L), acc[r * vecs + v]);
+    }
+}
+
+/* sum += value · window, for the whole list. A chunk of few vectors takes several elements of the list at a time, each
+   with sums of its own: one sum would wait for the FMA before. */
 HK_INLINE void weights_chunk(const int runs, const int vecs, const weights_args *a) {
+    const int size = runs * vecs, ways = size >= 6 ? 1 : size >= 3 ? 2 : 4;
     hk_vec acc[MOST];
     HK_UNROLL
-    for (int t = 0; t < runs * vecs; t++) acc[t] = hk_vload(a->sum + t * L);
-    const int64_t step = a->run_step;
-    for (int64_t s = 0; s < a->count; s++) {
-        const hk_vec g = hk_vset1(a->value[s]);
-        const hk_real *x = a->image + a->place[s];
+    for (int t = 0; t < ways * size; t++)
+        acc[t] = t < size ? hk_vload(a->sum + t * L) : hk_vset1(0);
+    int64_t s = 0;
+    for (; s + ways <= a->count; s += ways) {
         HK_UNROLL
-        for (int r = 0; r < runs; r++) {
-            HK_UNROLL
-            for (int v = 0; v < vecs; v++)
-                acc[r * vecs + v] = hk_vfma(g, hk_vload(x + r * step + v * L), acc[r * vecs + v]);
-        }
+        for (int k = 0; k < ways; k++) weights_add(runs, vecs, a, s + k, acc + k * size);
     }
+    for (; s < a->count; s++) weights_add(runs, vecs, a, s, acc);
     HK_UNROLL
-    for (int t = 0; t < runs * vecs; t++) hk_vstore(a->sum + t * L, acc[t]);
+    for (int t = 0; t < size; t++) {
+        HK_UNROLL
+        for (int k = 1; k < ways; k++) acc[t] += acc[k * size + t];
+        hk_vstore(a->sum + t * L, acc[t]);
+    }
 }
 
 typedef struct data_args {
-    int64_t places;
-    const int32_t *start, *channel; /* of each place in the list; of each element of the list */
+    int64_t places, width;
+    const int32_t *number, *place;  /* of each place: its number, and where its window begins */
+    const int32_t *count, *channel; /* by number: how many are in its list, the list's channels */
     const hk_real *value, *packed;
-    const int32_t *place;
     hk_real *image;
     int64_t run_step;
 } data_args;
@@ -213,16 +289,17 @@ typedef struct data_args {
 /* For each place: window += Σ value · weights of its channel. */
 HK_INLINE void data_chunk(const int runs, const int vecs, const data_args *a) {
     const int64_t step = a->run_step;
-    int64_t s = 0;
     for (int64_t i = 0; i < a->places; i++) {
-        const int64_t end = a->start[i + 1];
-        if (s == end) continue;
+        const int64_t number = a->number[i], count = a->count[number];
+        if (count == 0) continue;
+        const hk_real *value = a->value + number * a->width;
+        const int32_t *channel = a->channel + number * a->width;
         hk_vec acc[MOST];
         HK_UNROLL
         for (int t = 0; t < runs * vecs; t++) acc[t] = hk_vset1(0);
-        for (; s < end; s++) {
-            const hk_vec g = hk_vset1(a->value[s]);
-            const hk_real *w = a->packed + (int64_t)a->channel[s] * (runs * vecs * L);
+        for (int64_t s = 0; s < count; s++) {
+            const hk_vec g = hk_vset1(value[s]);
+            const hk_real *w = a->packed + (int64_t)channel[s] * (runs * vecs * L);
             HK_UNROLL
             for (int t = 0; t < runs * vecs; t++) acc[t] = hk_vfma(g, hk_vload(w + t * L), acc[t]);
         }
@@ -323,53 +400,53 @@ static void pack_data(const hk__conv_plan *p, const void *weights, void *packed)
     }
 }
 
-/* g: (oc, places) -> turned: [place][width]. */
-static void turn(const hk__conv_plan *p, const hk_real *g, hk_real *turned) {
-    const int64_t n = p->places;
+/* Lists, for each place, the gradients that are not 0, with their channels, in segments of `width`. */
+static void list_channels(const hk__conv_plan *p, const hk_real *g, hk_real *value,
+                          int32_t *channel, int32_t *count) {
+    const int64_t n = p->places, width = p->width;
+    memset(count, 0, (size_t)n * sizeof *count);
     int64_t o = 0;
-    for (; n >= 4 && o + L <= p->c.oc; o += L)
+    for (; n >= 4 && o + L <= p->c.oc; o += L) {
+        int32_t number[L];
+        for (int t = 0; t < L; t++) number[t] = (int32_t)(o + t);
         for (int64_t i = 0; i < n; i += 4) {
-            const int64_t at = least(i, n - 4);
+            const int64_t at = least(i, n - 4); /* the last four may overlap others */
             hk_vec v[4];
             hk_vcolumns(g + o * n + at, n, v);
-            HK_UNROLL
-            for (int t = 0; t < 4; t++) hk_vstore(turned + (at + t) * p->width + o, v[t]);
+            for (int64_t t = i - at; t < 4; t++) {
+                const int64_t to = (at + t) * width + count[at + t];
+                count[at + t] += (int32_t)append(v[t], number, value + to, channel + to);
+            }
         }
+    }
     for (; o < p->c.oc; o++)
-        for (int64_t i = 0; i < n; i++) turned[i * p->width + o] = g[o * n + i];
+        for (int64_t i = 0; i < n; i++) {
+            const int64_t to = i * width + count[i];
+            value[to] = g[o * n + i];
+            channel[to] = (int32_t)o;
+            count[i] += value[to] != 0;
+        }
 }
 
 /* Places go down the columns: from one place to the next, windows then either meet in whole vectors or not at
    all, and a vector that was just written can be read again at once. */
 static void by_data(const hk__conv_plan *p, const void *g, const void *packed, void *image,
                     void *room) {
-    const int64_t n = p->places;
-    hk_real *turned = room, *value = turned + n * p->width;
-    int32_t *channel = (int32_t *)(void *)(value + n * p->width + L);
-    int32_t *start = channel + n * p->width + L;
-    turn(p, g, turned);
-    int64_t count = 0;
-    for (int64_t i = 0; i < n; i++) {
-        const hk_real *from = turned + (int64_t)p->column[i] * p->width;
-        start[i] = (int32_t)count;
-        for (int64_t o = 0; o < p->c.oc; o += L) {
-            int32_t number[L];
-            for (int t = 0; t < L; t++) number[t] = (int32_t)(o + t);
-            const int64_t here = least(L, p->c.oc - o);
-            const hk_vec v = here == L ? hk_vload(from + o) : hk_vload_part(from + o, here);
-            count += append(v, number, value + count, channel + count);
-        }
-    }
-    start[n] = (int32_t)count;
+    hk_real *value = room;
+    int32_t *channel = (int32_t *)(void *)(value + p->places * p->width);
+    int32_t *count = channel + p->places * p->width;
+    list_channels(p, g, value, channel, count);
     for (int k = 0; k < p->n_chunks; k++) {
         const hk__conv_chunk *chunk = &p->chunk[k];
         data_functions[chunk->runs][chunk->vecs](
-            &(data_args){.places = n,
-                         .start = start,
+            &(data_args){.places = p->places,
+                         .width = p->width,
+                         .number = p->column,
+                         .place = p->column_place,
+                         .count = count,
                          .channel = channel,
                          .value = value,
                          .packed = (const hk_real *)packed + chunk->at * p->c.oc,
-                         .place = p->column_place,
                          .image = (hk_real *)image + chunk->offset,
                          .run_step = p->run_step});
     }

@@ -6,7 +6,10 @@
    ic). So no window is ever copied:
 
      forward      a row of outputs is a product of overlapping rows of the image, `run` long and stride·ic apart,
-                  with the weights: the tiles of gemm.c, with output channels as lanes.
+                  with the weights: the tiles of gemm.c, with output channels as lanes. An image of one channel
+                  has places as lanes instead ("flat"): all of it is one long row, of which a step of the
+                  product takes a piece that begins one element later; the columns between two output rows are
+                  computed for nothing.
      by weights   each gradient g adds g times its window to the weights of its output channel.
      by data      each gradient g adds g times the weights of its output channel to its window.
 
@@ -42,6 +45,8 @@ typedef struct hk__conv_plan {
     int64_t width;        /* output channels in whole vectors, in elements */
     int64_t panels;       /* of output channels, for tiles */
     int64_t packed;       /* elements of the weights packed for forward, with the bias */
+    bool flat;            /* the way of forward */
+    int64_t length;       /* flat: elements of one channel's outputs, in whole vectors */
     const int32_t *place; /* where each window begins in the image, output rows first */
     /* The places' numbers and where they begin, output columns first. */
     const int32_t *column, *column_place;
@@ -63,10 +68,10 @@ typedef struct hk__conv_kernels {
     /* w: (oc, ic, kh, kw) and bias: (oc) or NULL, for `forward`; of one panel. */
     void (*pack_forward)(const hk__conv_plan *p, const void *w, const void *bias, int64_t panel,
                          void *packed);
-    /* y: [place][width], with room for a vector's worth of places behind. */
+    /* y: [place][width], with room for a vector's worth of places behind; flat: [oc][length]. */
     void (*forward)(const hk__conv_plan *p, const void *image, const void *packed, void *y);
-    /* y: [place][width] -> out: (oc, oh, ow). */
-    void (*unpack_output)(const hk__conv_plan *p, const void *y, void *out);
+    /* y -> out: (oc, oh, ow). */
+    void (*unpack_output)(const hk__conv_plan *p, const void *y, const void *packed, void *out);
 
     /* g: (oc, oh, ow); sum: [oc][window] is added to, if not NULL, bias: [oc] too. room: 2·(places + lanes)
        elements. */
@@ -78,7 +83,8 @@ typedef struct hk__conv_kernels {
 
     /* w: (oc, ic, kh, kw) for `by_data`. */
     void (*pack_data)(const hk__conv_plan *p, const void *w, void *packed);
-    /* image += what g: (oc, oh, ow) gives. room: 2·places·width + 4·lanes elements, and places + 1 int32. */
+    /* image += what g: (oc, oh, ow) gives. room: places·width elements, and as many
+       and places more int32. */
     void (*by_data)(const hk__conv_plan *p, const void *g, const void *packed, void *image,
                     void *room);
 } hk__conv_kernels;

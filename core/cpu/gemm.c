@@ -42,7 +42,7 @@ HK_INLINE void tile(const int rows, const int vecs, const hk__gemm_tile *args) {
     /* Rows beyond the eighth get a base of their own: 16 general registers cannot hold more offsets. */
     const hk_real *p = args->p, *p8 = rows > 8 ? p + 8 * args->p_row : p, *q = args->q;
     const int64_t p_row = args->p_row, p_step = args->p_step, q_ld = args->q_ld;
-    const int64_t p_skip = args->p_run - args->k * p_step;
+    const int64_t p_skip = args->p_run - args->k * p_step, q_skip = args->q_run - args->k * q_ld;
     for (int64_t run = args->runs; run > 0; run--) {
         for (int64_t s = args->k; s > 0; s--) {
             hk_vec row_of_q[VECS];
@@ -60,6 +60,7 @@ HK_INLINE void tile(const int rows, const int vecs, const hk__gemm_tile *args) {
         }
         p += p_skip;
         p8 += p_skip;
+        q += q_skip;
     }
     const hk_real *bias = args->bias;
     if (bias) {

@@ -79,14 +79,14 @@ typedef struct hk__gemm_worker {
 } hk__gemm_worker;
 
 /* One tile, of which convolutions are made too: c (rows, vecs) = Σ over runs of k steps, + c if accumulate, + bias
-   (vecs) if given. Element (i, s) of P in run r is p[r * p_run + i * p_row + s * p_step]; q goes on from run to run.
-   Everything of the stamp's type, vecs in whole vectors. */
+   (vecs) if given. In run r, element (i, s) of P is p[r * p_run + i * p_row + s * p_step], and row s of Q begins at
+   q[r * q_run + s * q_ld]. Everything of the stamp's type, vecs in whole vectors. */
 typedef struct hk__gemm_tile {
     int64_t runs, k;
     const void *p;
     int64_t p_row, p_step, p_run;
     const void *q;
-    int64_t q_ld;
+    int64_t q_ld, q_run;
     void *c;
     int64_t ldc;
     bool accumulate;

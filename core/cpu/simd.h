@@ -43,11 +43,16 @@ typedef float hk_real;
 
 #define HK_INLINE static inline __attribute__((always_inline))
 
-/* Loops over registers must be unrolled whole, or the compiler keeps the array in memory. */
+/* Loops over registers must be unrolled whole, or the compiler keeps the array in memory. Not with a sanitizer, which
+   puts checks around every element: clang would compile for minutes. */
 #if defined(__clang__)
-#define HK_UNROLL _Pragma("clang loop unroll(full)")
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define HK_UNROLL
 #else
-#define HK_UNROLL _Pragma("GCC unroll 16")
+#define HK_UNROLL _Pragma("clang loop unroll(full)")
+#endif
+#else
+#define HK_UNROLL _Pragma("GCC unroll 32")
 #endif
 
 typedef hk_real hk_vec __attribute__((vector_size(HK_LANES * sizeof(hk_real))));

@@ -1,0 +1,24 @@
+/* conv_ops.h: what operations made of a convolution share.
+   SPDX-License-Identifier: MIT */
+#ifndef HK_CONV_OPS_H
+#define HK_CONV_OPS_H
+
+#include "conv.h"
+#include "hk_image_ops.h"
+#include "tape.h"
+
+HK_BEGIN_DECLS
+
+/* config, or {0} if it is NULL, with its defaults filled in. */
+hk_conv2d_config hk__conv2d_settings(const hk_conv2d_config *config);
+/* Checks inputs 0 to 2 of a call, x, w and perhaps the bias, as of a conv2d with these settings, and works out its
+   sizes. */
+hk_status hk__conv2d_check(hk_op_call *c, const hk_conv2d_config *settings, hk__conv *sizes);
+/* The sizes alone, of inputs that were checked. */
+hk__conv hk__conv2d_sizes(const hk_op_call *c, const hk_conv2d_config *settings);
+/* y = x * w + b (NULL: none) into a tensor of its own, of a call's sizes; x, w and b contiguous or not. */
+hk_status hk__conv2d_into(hk_op_call *c, const hk__conv *sizes, hk_tensor *x, hk_tensor *w,
+                          hk_tensor *b, hk_tensor *y);
+
+HK_END_DECLS
+#endif

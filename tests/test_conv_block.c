@@ -1,0 +1,163 @@
+/* test_conv_block.c: convolution, activation and pooling as one operation: the same bits as one by one.
+   SPDX-License-Identifier: MIT */
+/* ctest: labels=unit,grad timeout=120 */
+#include "testing.h"
+
+#include "conv_block.h"
+
+typedef struct count {
+    int calls;
+    hk_hook *remove;
+} count;
+
+static void tally(hk_module *m, hk_tensor *x, hk_tensor *y, void *arg) {
+    count *c = arg;
+    assert_non_null(m);
+    assert_non_null(x);
+    assert_non_null(y);
+    c->calls++;
+    if (c->remove) hk_hook_remove(c->remove);
+    c->remove = NULL;
+}
+
+static hk_module *block_net(hk_context *ctx, const char *activation, bool bias) {
+    const hk_conv2d_config padded = {.padding = {1, 1}};
+    const hk_pool2d_config two = {.kernel = {2, 2}};
+    return hk_sequential(ctx,
+                         bias ? hk_conv2d(ctx, 2, 5, HK_SQUARE(3), &padded)
+                              : hk_conv2d_no_bias(ctx, 2, 5, HK_SQUARE(3), &padded),
+                         hk_activation(ctx, activation), hk_max_pool2d(ctx, &two),
+                         hk_conv2d(ctx, 5, 18, HK_SQUARE(3), NULL), hk_activation(ctx, activation),
+                         hk_max_pool2d(ctx, &two));
+}
+
+enum { N = 3, H = 13, W = 15, MOST_NUMBERS = 8192 };
+
+/* Output, gradient of x and of every parameter, one behind the other. */
+static int64_t run(const char *activation, bool bias, bool hooks, int threads, bool nan_guard,
+                   float *out) {
+    hk_context *ctx = new_context(threads, NULL);
+    hk_module *net = block_net(ctx, activation, bias);
+    must(hk_module_build(net, HK_SHAPE(-1, 2, H, W), NULL));
+    count c = {0};
+    for (int i = 0; hooks && i < hk_module_child_count(net); i++)
+        assert_non_null(hk_hook_forward(hk_module_child_at(net, i), tally, &c));
+    hk_nan_guard(ctx, nan_guard);
+    assert_int_equal(hooks || nan_guard ? 0 : 3,
+                     hk__conv_block_length(net->children, net->n_children));
+    hk_tensor *x = hk_require_grad(seeded(ctx, HK_F32, HK_SHAPE(N, 2, H, W), "x", -2, 2, 0));
+    hk_tensor *y = hk_forward(net, x);
+    hk_tensor *g = seeded(ctx, HK_F32, hk_tensor_shape(y), "g", -1, 1, 0);
+    must(hk_backward_from(ctx, y, g));
+    int64_t n = 0;
+    const hk_parameters all = hk_module_parameters(net);
+    for (int i = -2; i < all.count; i++) {
+        hk_tensor *t = i == -2 ? y : hk_grad(i == -1 ? x : all.items[i]);
+        assert_true(n + hk_tensor_count(t) <= MOST_NUMBERS);
+        must(hk_tensor_read(t, out + n, (MOST_NUMBERS - (size_t)n) * sizeof *out));
+        n += hk_tensor_count(t);
+    }
+    assert_int_equal(c.calls, hooks ? 6 : 0);
+    must(hk_step_end(ctx));
+    hk_context_destroy(ctx);
+    return n;
+}
+
+static void test_same_bits(void **state) {
+    (void)state;
+    static float fused[MOST_NUMBERS], other[MOST_NUMBERS];
+    for (int i = 0; hk_activation_row(NULL, i); i++) {
+        const hk_activation_info *row = hk_activation_row(NULL, i);
+        if (row->kind != HK_ACTIVATION_POINTWISE || row->random || row->surrogate) continue;
+        char name[64];
+        snprintf(name, sizeof name, "%s%s", row->name, row->n_params ? ":learn=no" : "");
+        hk_context *ctx = new_context(1, NULL);
+        hk_activation_spec spec;
+        const bool takes = hk_activation_parse(ctx, name, &spec) == HK_OK;
+        hk_context_destroy(ctx);
+        if (!takes) snprintf(name, sizeof name, "%s", row->name);
+        const bool bias = i % 2;
+        const int64_t n = run(name, bias, false, 1, false, fused);
+        for (int way = 0; way < 3; way++) {
+            memset(other, 0x7f, sizeof other);
+            assert_int_equal(n, run(name, bias, way == 1, way == 0 ? 2 : 1, way == 2, other));
+            for (int64_t k = 0; k < n; k++)
+                if (memcmp(&fused[k], &other[k], sizeof *fused) != 0 &&
+                    !(fused[k] == 0 && other[k] == 0))
+                    fail_msg("%s, way %d, number %d: %.9g, not %.9g", name, way, (int)k,
+                             (double)other[k], (double)fused[k]);
+        }
+    }
+}
+
+static void test_gradient(void **state) {
+    (void)state;
+    const char *const names[] = {"tanh", "silu", "leaky_relu", "elu"};
+    for (int i = 0; i < 4; i++) {
+        hk_context *ctx =
+            hk_context_create(&(hk_context_config){.threads = 1, .dtype = HK_F64, .seed = 3});
+        hk_module *net = block_net(ctx, names[i], i != 1);
+        must(hk_module_build(net, HK_SHAPE(-1, 2, H, W), NULL));
+        hk_tensor *x = seeded(ctx, HK_F64, HK_SHAPE(2, 2, H, W), "x", -2, 2, 0);
+        hk_gradcheck_result result;
+        if (hk_gradcheck_module(net, x, NULL, &result) != HK_OK)
+            fail_msg("%s: %s", names[i], result.message);
+        hk_context_destroy(ctx);
+    }
+}
+
+/* What is not such a group runs one by one. */
+static void test_other_groups(void **state) {
+    hk_context *ctx = *state;
+    const hk_pool2d_config two = {.kernel = {2, 2}}, three = {.kernel = {3, 3}},
+                           up = {.kernel = {2, 2}, .ceil_mode = true};
+    const struct {
+        const char *activation;
+        const hk_pool2d_config *pool;
+        int length;
+    } rows[] = {{"relu", &two, 3},          {"relu", &three, 0}, {"relu", &up, 0},
+                {"prelu", &two, 0},         {"rrelu", &two, 0},  {"maxout", &two, 0},
+                {"mix:relu+tanh", &two, 0}, {"step", &two, 0},   {"swish:learn=no", &two, 3}};
+    for (int i = 0; i < COUNT(rows); i++) {
+        hk_module *net =
+            hk_sequential(ctx, hk_conv2d(ctx, 1, 4, HK_SQUARE(3), NULL),
+                          hk_activation(ctx, rows[i].activation), hk_max_pool2d(ctx, rows[i].pool));
+        must(hk_module_build(net, HK_SHAPE(-1, 1, 10, 10), NULL));
+        assert_int_equal(rows[i].length, hk__conv_block_length(net->children, 3));
+        assert_int_equal(0, hk__conv_block_length(net->children, 2));
+        hk_tensor *y = hk_forward(net, seeded(ctx, HK_F32, HK_SHAPE(2, 1, 10, 10), "x", -1, 1, 0));
+        assert_ok(ctx);
+        assert_int_equal(hk_tensor_dim(y, 1), 4);
+        must(hk_step_end(ctx));
+    }
+}
+
+static void test_hooks(void **state) {
+    hk_context *ctx = *state;
+    hk_module *net = hk_sequential(ctx, hk_linear(ctx, 3, 2), hk_activation(ctx, "relu"));
+    count a = {0}, b = {0}, all = {0};
+    hk_hook *first = hk_hook_forward(hk_module_child_at(net, 0), tally, &a);
+    assert_non_null(hk_hook_forward(hk_module_child_at(net, 0), tally, &b));
+    assert_non_null(hk_hook_forward(net, tally, &all));
+    hk_tensor *x = seeded(ctx, HK_F32, HK_SHAPE(4, 3), "x", -1, 1, 0);
+    assert_non_null(hk_forward(net, x));
+    a.remove = first; /* takes itself off in the second pass */
+    for (int i = 0; i < 3; i++) assert_non_null(hk_forward(net, x));
+    assert_int_equal(a.calls, 2);
+    assert_int_equal(b.calls, 4);
+    assert_int_equal(all.calls, 4);
+    assert_null(hk_hook_forward(net, NULL, NULL));
+    expect_error(ctx, HK_ERR_ARGUMENT, "function");
+    hk_hook_remove(NULL);
+    must(hk_step_end(ctx));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_same_bits),
+        cmocka_unit_test(test_gradient),
+        cmocka_unit_test_setup_teardown(test_other_groups, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_hooks, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
