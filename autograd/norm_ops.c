@@ -242,8 +242,7 @@ static hk_status jvp(hk_op_call *c) {
         hk_op_add_tangent(c, 0, hk_mul(normal, along_x(c, c->tin[at])));
     }
     hk__arena_rewind(&c->ctx->scratch, mark);
-    if (at && c->tin[at + 1])
-        hk_op_add_tangent(c, 0, hk_broadcast_to(along_x(c, c->tin[at + 1]), c->in[0]->shape));
+    if (at && c->tin[at + 1]) hk_op_add_tangent(c, 0, along_x(c, c->tin[at + 1]));
     return c->ctx->status;
 }
 
