@@ -22,6 +22,7 @@ table='
     cmocka     libcmocka-dev         libcmocka-devel     cmocka    cmocka
     libmd      libmd-dev             libmd-devel         libmd     -
     gnuplot    gnuplot-nox           gnuplot-minimal     gnuplot   gnuplot
+    stb        libstb-dev            stb-devel           stb       -
 '
 
 has() { command -v "$1" >/dev/null 2>&1; }
@@ -43,6 +44,7 @@ is_there() {
         cmocka) has_header cmocka.h ;;
         libmd) has_header sha256.h ;;
         gnuplot) has gnuplot ;;
+        stb) has_header stb/stb_image_write.h || has_header stb_image_write.h ;;
     esac
 }
 look() { # sets missing (what) and packages (their names here)

@@ -289,12 +289,9 @@ static void backward_part(void *arg, int64_t part, int worker) {
                (size_t)(c->groups * c->oc) * sizeof(double));
     for (int64_t i = c->n * part / j->parts; i < c->n * (part + 1) / j->parts; i++) {
         const size_t bytes = (size_t)c->groups * y_bytes(j);
-        const char *g = (const char *)j->to->g + (size_t)i * bytes;
-        if (!j->to->g) {
-            char *made = j->whole + (size_t)worker * j->whole_bytes;
-            j->to->make(j->to->arg, i, made, worker);
-            g = made;
-        }
+        char *made = j->to->g ? NULL : j->whole + (size_t)worker * j->whole_bytes;
+        const char *g = j->to->g ? (const char *)j->to->g + (size_t)i * bytes : made;
+        if (!j->to->g) j->to->make(j->to->arg, i, made, worker);
         for (int64_t group = 0; group < c->groups; group++)
             backward_group(j, g + (size_t)group * y_bytes(j), i, group, part, worker);
     }

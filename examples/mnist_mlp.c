@@ -5,6 +5,7 @@
    common/train.c. */
 #include <hillock/hillock.h>
 
+#include "network.h"
 #include "train.h"
 
 #include <stdlib.h>
@@ -13,8 +14,8 @@
 enum { LAYERS_MOST = 1000, WIDTH_MOST = 65536 };
 
 typedef struct mlp_settings {
-    const char *hidden, *activation;
-    double dropout;
+    network_settings net;
+    const char *hidden;
     int layers;                 /* read from `hidden` */
     int64_t width[LAYERS_MOST]; /* of each hidden layer */
 } mlp_settings;
@@ -48,31 +49,12 @@ static bool read_hidden(mlp_settings *mlp) {
     return text[-1] == 0;
 }
 
-/* How many specifications the list holds, 0 if one is too long. */
-static int count_names(const char *list) {
-    for (int n = 1;; n++) {
-        const size_t length = strcspn(list, "/");
-        if (length >= ACTIVATION_NAME_MOST) return 0;
-        if (!list[length]) return n;
-        list += length + 1;
-    }
-}
-
 /* What the table of options cannot check. */
 static int check(const options *opts, mlp_settings *mlp) {
-    char text[96];
     if (!read_hidden(mlp))
         return options_bad_value(opts, "hidden", mlp->hidden,
                                  "widths from 1 to 65536, such as 128 or 512-256 or 128x10");
-    const int names = count_names(mlp->activation);
-    if (names == 1 || names == mlp->layers) return OPTIONS_GO;
-    if (names == 0)
-        snprintf(text, sizeof text, "shorter, at most %d characters for a layer",
-                 ACTIVATION_NAME_MOST - 1);
-    else
-        snprintf(text, sizeof text, "one name, or as many as there are hidden layers (%d)",
-                 mlp->layers);
-    return options_bad_value(opts, "activation", mlp->activation, text);
+    return network_check(opts, &mlp->net, mlp->layers);
 }
 
 /* --- the network ------------------------------------------------------------------------------ */
@@ -86,12 +68,12 @@ static hk_module *describe(hk_context *ctx, const mlp_settings *mlp, hk_shape it
     members[n++] = hk_flatten(ctx);
     /* A mistake in a name is told even if no layer uses it. */
     hk_activation_spec unused;
-    if (mlp->layers == 0 && hk_activation_parse(ctx, mlp->activation, &unused)) return NULL;
+    if (mlp->layers == 0 && hk_activation_parse(ctx, mlp->net.activation, &unused)) return NULL;
     for (int i = 0; i < mlp->layers; i++) {
-        train_activation_name(mlp->activation, i, name);
+        train_activation_name(mlp->net.activation, i, name);
         members[n++] = hk_linear(ctx, width, mlp->width[i]);
         members[n++] = hk_activation(ctx, name);
-        if (mlp->dropout > 0) members[n++] = hk_dropout(ctx, mlp->dropout);
+        if (mlp->net.dropout > 0) members[n++] = hk_dropout(ctx, mlp->net.dropout);
         width = mlp->width[i];
     }
     members[n++] = hk_linear(ctx, width, classes);
@@ -100,27 +82,17 @@ static hk_module *describe(hk_context *ctx, const mlp_settings *mlp, hk_shape it
 
 /* --- the program ------------------------------------------------------------------------------ */
 
-static const char *activation_choice(int i) {
-    const hk_activation_info *row = hk_activation_row(NULL, i);
-    return row ? row->name : NULL;
-}
-
 static void add_options(options *opts, mlp_settings *mlp) {
     /* clang-format off */
     const option_row rows[] = {
         {.name = "hidden", .form = "WIDTHS", .kind = OPTION_TEXT, .value = &mlp->hidden,
          .help = "widths of the hidden layers: 512-256, 128x10 for ten of 128, or none",
          .example = "512-256", .flags = OPTION_EVERYDAY},
-        {.name = "activation", .form = "SPEC", .kind = OPTION_TEXT, .value = &mlp->activation,
-         .help = "behind each hidden layer, or one for each: relu/gelu; settings follow colons: "
-                 "prelu:alpha=0.1:per=channel; candidates of a mixture: mix:relu+tanh; any of",
-         .choice = activation_choice, .example = "relu", .flags = OPTION_EVERYDAY | OPTION_OPEN},
-        {.name = "dropout", .form = "P", .kind = OPTION_NUMBER, .value = &mlp->dropout,
-         .help = "share of each hidden layer that is switched off in a step", .low = 0, .high = 1,
-         .example = "0.2", .flags = OPTION_BELOW},
     };
     /* clang-format on */
     options_add(opts, (int)(sizeof rows / sizeof *rows), rows);
+    network_add_options(opts, &mlp->net,
+                        "share of each hidden layer that is switched off in a step");
 }
 
 int main(int argc, char **argv) {
@@ -137,7 +109,7 @@ int main(int argc, char **argv) {
         "--activation tanh --optimizer momentum --lr 0.05 --log run.jsonl",
         "--help",
     };
-    static mlp_settings mlp = {.hidden = "128", .activation = "relu"};
+    static mlp_settings mlp = {.hidden = "128", .net.activation = "relu"};
     train_settings settings = train_defaults();
     options opts = {.purpose = "trains a multi-layer perceptron on MNIST", .examples = examples};
     add_options(&opts, &mlp);
@@ -147,7 +119,7 @@ int main(int argc, char **argv) {
     if (code != OPTIONS_GO) return code;
 
     training *run = train_begin(&opts, &settings);
-    if (run) run->activations = mlp.activation;
+    if (run) run->activations = mlp.net.activation;
     if (run && run->code == 0) train(run, describe(run->ctx, &mlp, run->item, run->classes));
     train_report(run, next);
     return train_end(run);

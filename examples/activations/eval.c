@@ -238,18 +238,25 @@ static bool read_numbers(evaluation *e, char **text) {
     return true;
 }
 
+static int refuse_network(const evaluation *e, const hk_activation_info *info) {
+    fprintf(stderr,
+            "%s: %s is a small network with weights of its own, so it has no values without "
+            "training",
+            e->program, info->name);
+    if (info->starts_as) fprintf(stderr, " (it starts as %s)", info->starts_as);
+    fputc('\n', stderr);
+    return EXIT_BAD_INPUT;
+}
+
 static int evaluate(evaluation *e, const char *name) {
+    hk_activation_spec asked;
+    if (hk_activation_parse(e->ctx, name, &asked) != HK_OK) return report_error(e->program, e->ctx);
+    if (asked.info->kind == HK_ACTIVATION_NETWORK && !subject_is_pointwise(&asked))
+        return refuse_network(e, asked.info);
     if (!subject_open(e->ctx, name, HK_SHAPE(1, e->count), &e->subject))
         return report_error(e->program, e->ctx);
     const hk_activation_spec *spec = &e->subject.spec;
     bool ok;
-    if (spec->info->kind == HK_ACTIVATION_NETWORK && !subject_is_pointwise(spec)) {
-        fprintf(stderr,
-                "%s: %s is a small network with weights of its own, so it has no values without "
-                "training (it starts as %s)\n",
-                e->program, spec->info->name, spec->info->starts_as);
-        return EXIT_BAD_INPUT;
-    }
     if (spec->candidates[0])
         ok = eval_mixture(e);
     else if (subject_is_pointwise(spec))

@@ -93,16 +93,19 @@ static double evaluate(training *run, hk_loader *loader) {
 
 /* --- early stopping --------------------------------------------------------------------------- */
 
-/* Copies the parameters to run->best, or back. */
-static void copy_parameters(training *run, bool back) {
-    const hk_parameters p = hk_module_parameters(run->net);
-    if (!run->best) run->best = calloc((size_t)p.count, sizeof *run->best);
+/* Copies all that the network has learned to run->best, or back: parameters, and buffers such as
+   the running means of batch norm. */
+static void copy_state(training *run, bool back) {
+    const hk_parameters p = hk_module_parameters(run->net), b = hk_module_buffers(run->net);
+    const int count = p.count + b.count;
+    if (!run->best) run->best = calloc((size_t)count, sizeof *run->best);
     if (!run->best) hk_fail(run->ctx, HK_ERR_MEMORY, "train", "no memory for the best weights");
-    for (int i = 0; run->best && i < p.count; i++) {
+    for (int i = 0; run->best && i < count; i++) {
+        hk_tensor *t = i < p.count ? p.items[i] : b.items[i - p.count];
         hk_tensor **kept = &run->best[i];
         if (!*kept)
-            *kept = hk_tensor_keep(p.items[i]);
-        else if (hk_tensor_copy(back ? p.items[i] : *kept, back ? *kept : p.items[i]))
+            *kept = hk_tensor_keep(t);
+        else if (hk_tensor_copy(back ? t : *kept, back ? *kept : t))
             break;
     }
 }
@@ -113,14 +116,14 @@ static bool out_of_patience(training *run) {
     if (run->best_epoch == 0 || run->last.val_accuracy > run->best_accuracy) {
         run->best_epoch = run->last.epoch;
         run->best_accuracy = run->last.val_accuracy;
-        copy_parameters(run, false);
+        copy_state(run, false);
     }
     return run->last.epoch - run->best_epoch >= run->set->patience;
 }
 
 static void go_back_to_best(training *run) {
     if (run->best_epoch == 0 || run->best_epoch == run->last.epoch) return;
-    copy_parameters(run, true);
+    copy_state(run, true);
     run->last.val_accuracy = run->best_accuracy;
     run->last.test_accuracy = evaluate(run, run->test);
     if (!run->set->quiet)

@@ -75,7 +75,7 @@ typedef struct training {
     double started, trained; /* when the program began; seconds of training so far */
     epoch_result last;
     int64_t *counts;    /* (classes, classes): true class, answer; of the last evaluation */
-    hk_tensor **best;   /* parameters of the best epoch, with --patience */
+    hk_tensor **best;   /* parameters, then buffers, of the best epoch, with --patience */
     int64_t best_epoch; /* 0: none yet */
     double best_accuracy;
 } training;
