@@ -83,7 +83,7 @@ typedef struct hk_activation_info {
     bool random;   /* training draws its parameters 0 and 1 for each element, from between them */
     int ordered;   /* HK_ORDERED... or 0 */
     const char *gate;      /* of a gated linear unit: its h */
-    const char *starts_as; /* of a network: the specification of what it is before training */
+    const char *starts_as; /* of a network: what it is before training, if that has a name */
     /* The accuracy that tests hold float kernels to: |error| <= ulps units in the last place (0: exact) or <=
        absolute·max(1, |x|); for x < ulps_from, if that is not 0, the second alone. */
     double ulps, ulps_from, absolute;

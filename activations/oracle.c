@@ -173,6 +173,10 @@ static double moment_of(hk_context *ctx, const char *text) {
     return hk_activation_expectation(&spec, HK_SECOND_MOMENT);
 }
 
+/* E max(x, T)² for x ~ N(0, 1) and T ~ N(0, γ²), however they hang together: max² + min² = x² + T², and (-x, -T),
+   which is as likely as (x, T), has max and min exchanged. */
+static double frelu_moment(double gamma) { return (1 + gamma * gamma) / 2; }
+
 double hk_activation_gain(hk_context *ctx, const hk_activation_spec *spec) {
     double moment = 1;
     const hk_activation_info *info = spec->info;
@@ -180,6 +184,8 @@ double hk_activation_gain(hk_context *ctx, const hk_activation_spec *spec) {
         moment = hk_activation_expectation(spec, HK_SECOND_MOMENT);
     else if (info->gate) /* E a²h(b)² with independent a, b */
         moment = moment_of(ctx, info->gate);
+    else if (info == &hk__activation_rows[HK__WIDE_frelu])
+        moment = frelu_moment(spec->value[0]);
     else if (info->starts_as)
         moment = moment_of(ctx, info->starts_as);
     else if (info == &hk__activation_rows[HK__WIDE_maxout])

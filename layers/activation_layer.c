@@ -67,7 +67,7 @@ static hk_tensor *forward_random(const hk__activation_state *a, hk_tensor *x) {
 static hk_tensor *activation_forward(hk_module *m, void *state, hk_tensor *x) {
     hk__activation_state *a = state;
     if (!x) return NULL;
-    if (a->spec.info->kind == HK_ACTIVATION_NETWORK) return hk__network_forward(a, x);
+    if (a->spec.info->kind == HK_ACTIVATION_NETWORK) return hk__network_forward(m, a, x);
     if (a->spec.info->random && m->training) return forward_random(a, x);
     return hk_activate_with(x, &a->spec, a->params);
 }

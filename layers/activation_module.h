@@ -12,7 +12,8 @@ typedef struct hk__activation_state {
     hk_tensor *params[HK_ACTIVATION_MAX_PARAMS]; /* NULL: the number of spec */
     char stream[160];                            /* of random draws */
     /* of networks */
-    hk_module *fc1, *fc2;
+    hk_module *fc1, *fc2, *conv;
+    hk_module *bn1, *bn2; /* behind fc1 or conv, behind fc2; NULL: none */
     hk_tensor *logits;
     int n_candidates;
     hk_activation_spec *candidates; /* of a mixture, with the mean and deviation of each */
@@ -26,7 +27,7 @@ hk_tensor *hk__activation_parameter(hk_module *m, const char *name, bool per_cha
 
 /* Build and forward of the networks, by row. */
 hk_status hk__network_build(hk_module *m, hk__activation_state *a, hk_shape in);
-hk_tensor *hk__network_forward(hk__activation_state *a, hk_tensor *x);
+hk_tensor *hk__network_forward(const hk_module *m, hk__activation_state *a, hk_tensor *x);
 
 HK_END_DECLS
 #endif

@@ -1,7 +1,8 @@
-/* activation_networks.c: activations that are small networks: Dynamic ReLU, Meta-ACON, mixtures.
+/* activation_networks.c: activations that are small networks: Dynamic ReLU, Meta-ACON, FReLU, mixtures.
    SPDX-License-Identifier: MIT
 
-   x: (n, c) or (n, c, ...); what looks at the whole of a sample looks at its mean over the axes behind c. */
+   x: (n, c) or (n, c, ...), of FReLU (n, c, h, w); what looks at the whole of a sample looks at its mean over the
+   axes behind c. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,6 +74,13 @@ static hk_tensor *dyrelu_forward(hk__activation_state *a, hk_tensor *x) {
 
 /* --- Meta-ACON --------------------------------------------------------------------------------------------------------- */
 
+static hk_status make_norm(hk_module *m, const char *name, hk_module *norm, hk_shape in,
+                           hk_module **made) {
+    hk_shape shape;
+    *made = hk_module_adopt(m, name, norm);
+    return hk_module_shape(*made, in, &shape);
+}
+
 static hk_status meta_acon_build(hk_module *m, hk__activation_state *a, hk_shape in) {
     const int64_t c = in.dim[1], r = (int64_t)a->spec.value[0];
     const bool paper = a->spec.init == 1;
@@ -81,16 +89,64 @@ static hk_status meta_acon_build(hk_module *m, hk__activation_state *a, hk_shape
     a->params[0] = hk__activation_parameter(m, "p1", true, in, p1);
     a->params[1] = hk__activation_parameter(m, "p2", true, in, p2);
     HK_TRY(hk_error(hk_module_context(m)));
-    return make_two(m, a, in, c / r > r ? c / r : r, c, false);
+    const int64_t hidden = c / r > r ? c / r : r;
+    HK_TRY(make_two(m, a, in, hidden, c, false));
+    if (a->spec.value[1] == 0) return HK_OK;
+    hk_context *ctx = hk_module_context(m);
+    HK_TRY(make_norm(m, "bn1", hk_batch_norm1d(ctx, NULL), HK_SHAPE(-1, hidden), &a->bn1));
+    return make_norm(m, "bn2", hk_batch_norm1d(ctx, NULL), HK_SHAPE(-1, c), &a->bn2);
 }
 
-static hk_tensor *meta_acon_forward(hk__activation_state *a, hk_tensor *x) {
+/* Batch norm would speak of a tensor that the user never saw. */
+static hk_status enough_samples(const hk_module *m, const hk__activation_state *a,
+                                const hk_tensor *x) {
+    if (!a->bn1 || !m->training || x->shape.rank < 1 || x->shape.dim[0] != 1) return HK_OK;
+    return hk_fail(x->ctx, HK_ERR_ARGUMENT, a->spec.info->name,
+                   "%s: with bn=on a batch must have 2 samples or more in training, not 1: use "
+                   "bn=off or larger batches",
+                   hk__place_of(m));
+}
+
+static hk_tensor *meta_acon_forward(const hk_module *m, hk__activation_state *a, hk_tensor *x) {
     hk_activation_spec acon;
-    hk_tensor *v = hk_forward(a->fc2, hk_forward(a->fc1, pooled(x)));
+    if (enough_samples(m, a, x) != HK_OK) return NULL;
+    hk_tensor *v = hk_forward(a->fc1, pooled(x));
+    v = hk_forward(a->fc2, a->bn1 ? hk_forward(a->bn1, v) : v);
+    if (a->bn2) v = hk_forward(a->bn2, v);
     hk_tensor *params[HK_ACTIVATION_MAX_PARAMS] = {a->params[0], a->params[1],
                                                    as_wide_as(hk_activate(v, "sigmoid"), x)};
     if (!params[2] || hk_activation_parse(x->ctx, "acon_c", &acon) != HK_OK) return NULL;
     return hk_activate_with(x, &acon, params);
+}
+
+/* --- FReLU ------------------------------------------------------------------------------------------------------------- */
+
+static hk_status check_image(const hk_module *m, const hk__activation_state *a, hk_shape in) {
+    char text[160];
+    if (in.rank < 0 || in.rank == 4) return HK_OK;
+    return hk_fail(m->object.ctx, HK_ERR_SHAPE, a->spec.info->name,
+                   "%s takes images, (n, channels, height, width), not %s", hk__place_of(m),
+                   hk__shape_pattern(in, text, sizeof text));
+}
+
+/* The scale of the convolution's weights does not matter to T, as batch norm divides by it, but small ones turn
+   faster by the same steps. */
+static hk_status frelu_build(hk_module *m, hk__activation_state *a, hk_shape in) {
+    hk_context *ctx = hk_module_context(m);
+    const int64_t c = in.dim[1];
+    const hk_conv2d_config each = {.padding = HK_SQUARE(1), .groups = c};
+    hk_shape shape;
+    a->conv = hk_module_adopt(m, "conv", hk_conv2d_no_bias(ctx, c, c, HK_SQUARE(3), &each));
+    HK_TRY(hk_module_shape(a->conv, in, &shape));
+    a->conv->slots[0].init = (hk_init){.kind = HK_INIT_CONSTANT, .normal = 0.01};
+    HK_TRY(make_norm(m, "bn", hk_batch_norm2d(ctx, NULL), shape, &a->bn1));
+    a->bn1->slots[0].init.value = a->spec.value[0];
+    return HK_OK;
+}
+
+static hk_tensor *frelu_forward(const hk_module *m, hk__activation_state *a, hk_tensor *x) {
+    if (check_image(m, a, x->shape) != HK_OK) return NULL;
+    return hk_maximum(x, hk_forward(a->bn1, hk_forward(a->conv, x)));
 }
 
 /* --- mixtures ------------------------------------------------------------------------------------------------------------ */
@@ -135,16 +191,19 @@ static hk_tensor *mix_forward(hk__activation_state *a, hk_tensor *x) {
 
 hk_status hk__network_build(hk_module *m, hk__activation_state *a, hk_shape in) {
     if (is(a, "mix")) return mix_build(m, a);
+    if (is(a, "frelu")) HK_TRY(check_image(m, a, in));
     if (in.rank < 2 || in.dim[1] < 1)
         return hk_fail(
             hk_module_context(m), HK_ERR_SHAPE, a->spec.info->name,
             "%s: the number of channels (axis 1) must be known: call hk_module_build with the "
             "input's shape",
             hk__place_of(m));
+    if (is(a, "frelu")) return frelu_build(m, a, in);
     return is(a, "meta_acon") ? meta_acon_build(m, a, in) : dyrelu_build(m, a, in);
 }
 
-hk_tensor *hk__network_forward(hk__activation_state *a, hk_tensor *x) {
+hk_tensor *hk__network_forward(const hk_module *m, hk__activation_state *a, hk_tensor *x) {
     if (is(a, "mix")) return mix_forward(a, x);
-    return is(a, "meta_acon") ? meta_acon_forward(a, x) : dyrelu_forward(a, x);
+    if (is(a, "frelu")) return frelu_forward(m, a, x);
+    return is(a, "meta_acon") ? meta_acon_forward(m, a, x) : dyrelu_forward(a, x);
 }

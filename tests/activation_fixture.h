@@ -29,6 +29,11 @@ static inline const char *activation_text(const hk_activation_info *row) {
     return row->surrogate ? "step:ste=sigmoid" : row->name;
 }
 
+/* Whether it takes nothing but images: its module wants (n, c, h, w). */
+static inline bool activation_needs_images(const hk_activation_info *row) {
+    return strcmp(row->name, "frelu") == 0;
+}
+
 /* More settings of pointwise rows, for what must hold at every setting; NULL behind the last. */
 static inline const char *activation_setting(int i) {
     static const char *const text[] = {"step:value_at_zero=0.5:ste=clip:clip=2",

@@ -97,6 +97,9 @@ static void gains(void **state) {
         {"dyrelu_a", 0.5},
         {"dyrelu_b:r=2", 0.5},
         {"meta_acon", 0.2889964968}, /* swish with beta = σ(0) */
+        {"frelu", 1},                /* like the largest of two, however they hang together */
+        {"frelu:init=relu", 0.5},
+        {"frelu:gamma=0.5", 0.625},
         {"mix:identity+identity", 1},
         {"mix:identity+relu", (2 + 2 * 0.5 / sqrt(relu_variance)) / 4},
         {"mix:relu+relu+relu", 1},

@@ -177,7 +177,7 @@ ok "not the second" is 4 0 3
 while read -r name; do
     run eval "$name" 0.5 -0.5
     case $name in
-        dyrelu_a | dyrelu_b | meta_acon | mix) ok "eval $name is refused" [ "$code" = 2 ] ;;
+        dyrelu_a | dyrelu_b | meta_acon | frelu | mix) ok "eval $name is refused" [ "$code" = 2 ] ;;
         *) ok "eval $name" [ "$code" = 0 ] ;;
     esac
 done <names
@@ -191,6 +191,8 @@ bad "unknown activation 'gelo'; there are: identity" eval gelo 1
 bad "swish has no setting 'gamma=1'" eval swish:gamma=1 1
 bad 'alpha must be a number above 0' eval elu:alpha=0 1
 bad 'dyrelu_a is a small network' eval dyrelu_a 1
+bad '(it starts as relu)' eval dyrelu_a 1
+bad 'frelu is a small network with weights of its own, so it has no values without training' eval frelu 1
 bad 'not a multiple of 2' eval maxout 1 2 3
 
 # --- plot -----------------------------------------------------------------------------------------------------
@@ -267,6 +269,7 @@ rm -rf plots
 bad "unknown activation 'gelo'" plot relu,gelo
 bad 'softmax has no curve: it is a function of a row' plot softmax
 bad 'meta_acon has no curve: it is a small network' plot --overlay relu,meta_acon
+bad 'frelu has no curve: it is a small network' plot frelu
 bad '--range 5:-5: must be two numbers' plot --range 5:-5
 bad '--range 5' plot --range 5
 bad '--range 0:x' plot --range 0:x

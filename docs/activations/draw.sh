@@ -10,6 +10,23 @@ temp=$(mktemp -d)
 trap 'rm -rf "$temp"' EXIT
 
 "$build/activations" plot --out "$temp" --range -5:5 --points 100
+
+# frelu is max(x, T), hard_tanh without its upper end; but where x = T its slope is 1/2.
+mkdir "$temp/frelu"
+"$build/activations" plot hard_tanh:max_val=1e9 --vary min_val=-1,0,1 --out "$temp/frelu" --range -5:5 --points 100
+(
+    cd "$temp/frelu"
+    for data in data/*.dat; do
+        awk 'NF == 3 { print $1, $2, 0; if ($3 == 1) print $1, 0.5, 1; next } { print }' "$data" >points
+        mv points "$data"
+    done
+    sed -e "s/'hard_tanh[^']* with min_val = /'frelu: max(x, T) with T = /" -e "s/'min_val = /'T = /" \
+        data/hard_tanh*.gp >picture
+    mv picture data/hard_tanh*.gp
+    gnuplot plot.gp
+    mv hard_tanh*.svg ../frelu.svg
+)
+
 rm -f img/*.svg
 mkdir -p img
 for picture in "$temp"/*.svg; do

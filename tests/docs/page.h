@@ -111,13 +111,25 @@ static bool page_exists(const hk_activation_info *row, const double *value, int 
     return row->params[k].from <= value[0] || row->params[k].from == 0;
 }
 
+/* A number, or the word that it stands for. */
+static void page_value(page *p, const hk_activation_param *param, double value) {
+    const char *word = param->words;
+    if (!word) {
+        page_add(p, "%.9g", value);
+        return;
+    }
+    for (int i = 0; i < (int)value; i++) word += strcspn(word, "|") + 1;
+    page_add(p, "%.*s", (int)strcspn(word, "|"), word);
+}
+
 static void page_inits(page *p, const hk_activation_info *row) {
     for (int i = 0; i < HK_ACTIVATION_MAX_INITS && row->inits[i].name; i++) {
         const hk_activation_init *init = &row->inits[i];
         page_add(p, "- `init=%s`%s: ", init->name, i == 0 ? " (the default)" : "");
         for (int k = 0; k < row->n_params; k++) {
             if (!page_exists(row, init->value, k)) continue;
-            page_add(p, "%s%s = %.9g", k ? ", " : "", row->params[k].name, init->value[k]);
+            page_add(p, "%s%s = ", k ? ", " : "", row->params[k].name);
+            page_value(p, &row->params[k], init->value[k]);
             if (init->normal[k] != 0) page_add(p, " + N(0, %g²)", init->normal[k]);
             if (init->uniform[k] != 0) page_add(p, " ± %g", init->uniform[k]);
         }
