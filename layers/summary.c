@@ -58,7 +58,7 @@ const char *hk__shape_pattern(hk_shape shape, char *buffer, size_t size) {
 static void put_row(writer *w, const char *name, const char *kind, const char *shape, int64_t count,
                     int64_t bytes) {
     char a[32], b[32];
-    put(w, "%-14.14s %-18.18s %-18.18s %12s %13s\n", name, kind, shape, grouped(count, a, sizeof a),
+    put(w, "%-14.14s %-19.19s %-18.18s %12s %13s\n", name, kind, shape, grouped(count, a, sizeof a),
         grouped(bytes, b, sizeof b));
 }
 
@@ -87,7 +87,7 @@ size_t hk_module_summary(hk_module *m, hk_shape input, char *text, size_t size) 
     if (size > 0) text[0] = 0;
     if (!m || hk__ensure_built(m, input) != HK_OK) return 0;
     int64_t total = 0;
-    put(&w, "%-14s %-18s %-18s %12s %13s\n", "layer", "kind", "output", "parameters", "bytes");
+    put(&w, "%-14s %-19s %-18s %12s %13s\n", "layer", "kind", "output", "parameters", "bytes");
     put_module(&w, m, m->output, &total);
     hk__unvisit(m);
     put_row(&w, "total", "", "", total,
