@@ -7,7 +7,7 @@
 
 #include <inttypes.h>
 
-enum { GOLDEN_MOST = 256, GOLDEN_NAME = 64 };
+enum { GOLDEN_MOST = 1024, GOLDEN_NAME = 64 };
 
 typedef struct golden_entry {
     char name[GOLDEN_NAME];

@@ -1,73 +1,10 @@
 /* test_golden.c: networks, optimizers, schedules, losses and operations against PyTorch.
    SPDX-License-Identifier: MIT */
 /* ctest: labels=golden timeout=60 */
-#include "golden_file.h"
-#include "net_fixture.h"
+#include "golden_check.h"
 
 enum { STEPS = 10 };
 static const double lr = 0.1; /* of SGD in optim.txt */
-
-/* The ways to compute: reference, and every instruction set with and without OpenBLAS. */
-typedef struct way {
-    hk_context_config config;
-    double tolerance;
-} way;
-static const way ways[] = {
-    {{.dtype = HK_F64}, 1e-10},
-    {{.isa = "base", .no_blas = true}, 1e-5},
-    {{.isa = "avx2", .no_blas = true}, 1e-5},
-    {{.isa = "avx512", .no_blas = true}, 1e-5},
-    {{.threads = 2}, 1e-5},
-};
-enum { WAYS = sizeof ways / sizeof *ways };
-
-/* A context of that way; NULL if this processor has no such instructions. */
-static hk_context *start(const way *w) {
-    hk_context *ctx = hk_context_create(&w->config);
-    assert_non_null(ctx);
-    if (hk_error(ctx) == HK_OK) return ctx;
-    assert_int_equal(hk_error(ctx), HK_ERR_DEVICE);
-    hk_context_destroy(ctx);
-    return NULL;
-}
-
-static int checked; /* tensors and scalars compared */
-
-static void check_value(const char *name, int64_t i, double got, double wanted, double tolerance) {
-    const double limit = tolerance * fmax(1, fabs(wanted));
-    if (fabs(got - wanted) <= limit) return;
-    fail_msg("%s[%lld]: %.17g, PyTorch has %.17g", name, (long long)i, got, wanted);
-}
-
-/* t, which may be NULL after an error, against the entry NAME or PREFIX.NAME. */
-static void check(golden *g, const char *prefix, const char *name, hk_tensor *t, double tolerance) {
-    char full[96];
-    snprintf(full, sizeof full, "%s%s%s", prefix, *prefix ? "." : "", name);
-    const golden_entry *e = golden_get(g, full);
-    if (!t) fail_msg("%s: there is no result", full);
-    assert_true(hk_shape_equal(hk_tensor_shape(t), e->shape));
-    t = hk_contiguous(t);
-    for (int64_t i = 0; i < e->count; i++)
-        check_value(full, i, number(t, i), e->value[i], tolerance);
-    checked++;
-}
-
-/* A kept tensor of the context's type that requires a gradient; i32 for labels. */
-static hk_tensor *load(hk_context *ctx, golden *g, const char *prefix, const char *name) {
-    char full[96];
-    snprintf(full, sizeof full, "%s%s%s", prefix, *prefix ? "." : "", name);
-    const golden_entry *e = golden_get(g, full);
-    if (strcmp(name, "labels") == 0) {
-        hk_tensor *t = hk_tensor_new(ctx, HK_I32, e->shape);
-        for (int64_t i = 0; i < e->count; i++) ((int32_t *)t->data)[i] = (int32_t)e->value[i];
-        return t;
-    }
-    hk_tensor *wide = hk_tensor_from(ctx, HK_F64, e->shape, e->value);
-    hk_tensor *t = hk_tensor_new(ctx, ctx->config.dtype, e->shape);
-    assert_int_equal(hk_tensor_copy(t, hk_cast(wide, ctx->config.dtype)), HK_OK);
-    hk_tensor_destroy(wide);
-    return hk_require_grad(t);
-}
 
 /* --- the network ---------------------------------------------------------------------------- */
 
@@ -79,13 +16,8 @@ static hk_module *make_net(hk_context *ctx, golden *g, const char *act) {
     hk_module *net =
         hk_sequential(ctx, hk_linear(ctx, 12, 9), hk_activation(ctx, act), hk_linear(ctx, 9, 7),
                       hk_activation(ctx, act), hk_linear(ctx, 7, 5));
-    for (int i = 0; i < PARAMETERS; i++) {
-        hk_tensor *value = load(ctx, g, "", parameters[i]);
-        hk_tensor *parameter = hk_module_find(net, parameters[i]);
-        const size_t size = (size_t)hk_tensor_count(value) * hk_dtype_size(ctx->config.dtype);
-        assert_int_equal(hk_tensor_write(parameter, hk_tensor_data(value), size), HK_OK);
-    }
     assert_ok(ctx);
+    for (int i = 0; i < PARAMETERS; i++) write_to(net, g, "", parameters[i], parameters[i]);
     return net;
 }
 
@@ -303,12 +235,6 @@ static const struct {
 } cases[] = {
 #define CASE_ROW(name, expression) {#name, case_##name},
     CASES(CASE_ROW)};
-
-static bool has(golden *g, const char *prefix, const char *name) {
-    char full[96];
-    snprintf(full, sizeof full, "%s.%s", prefix, name);
-    return golden_seek(g, full) != NULL;
-}
 
 static void check_case(golden *g, const way *w, size_t i) {
     hk_context *ctx = start(w);

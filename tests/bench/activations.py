@@ -20,7 +20,7 @@ import statistics
 import subprocess
 import sys
 
-from mlp import log, run
+from sides import log, run
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PASSES = ("forward", "backward")

@@ -27,7 +27,7 @@ LR = 0.1
 F32_GATE = 2e-6
 
 FORMAT = """\
-Made by tests/golden/make_golden.py with PyTorch {version}, computed in float64. Do not edit.
+Made by tests/golden/{script} with PyTorch {version}, computed in float64. Do not edit.
 Format: lines that start with # are comments; every other line is one tensor:
     name rank dim[0] ... dim[rank-1] value[0] ... value[count-1]
 separated by single spaces, row-major, written with %.17g (exact in float64). Rank 0 is one scalar.
@@ -38,8 +38,8 @@ Labels and indices are written as whole numbers. All other inputs are multiples 
 class Writer:
     """Collects the lines of one file."""
 
-    def __init__(self, comment):
-        text = FORMAT.format(version=torch.__version__) + "\n" + comment
+    def __init__(self, comment, script="make_golden.py"):
+        text = FORMAT.format(version=torch.__version__, script=script) + "\n" + comment
         self.lines = [("# " + line).rstrip() for line in text.strip().splitlines()]
 
     def put(self, name, value):
@@ -51,9 +51,9 @@ class Writer:
         words += ["%.17g" % v for v in t.contiguous().reshape(-1).tolist()]
         self.lines.append(" ".join(words))
 
-    def save(self, path):
+    def save(self, path, most=60000):
         text = "\n".join(self.lines) + "\n"
-        assert len(text) < 60000, (path, len(text))
+        assert len(text) < most, (path, len(text))
         with open(path, "w", encoding="ascii") as f:
             f.write(text)
         print("%s: %d bytes" % (path, len(text)))
