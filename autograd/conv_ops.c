@@ -18,38 +18,50 @@ hk_conv2d_config hk__conv2d_settings(const hk_conv2d_config *config) {
     return c;
 }
 
-static bool at_least(hk_pair p, int64_t least) { return p.h >= least && p.w >= least; }
+/* Nothing overflows in products of two of them. */
+static bool is_within(hk_pair p, int64_t least) {
+    return p.h >= least && p.w >= least && p.h <= INT32_MAX && p.w <= INT32_MAX;
+}
 
-static hk_status check_settings(hk_op_call *c, const hk_conv2d_config *s, bool transposed) {
+hk_status hk__conv2d_check_settings(hk_context *ctx, const char *name, const hk_conv2d_config *s,
+                                    bool transposed) {
     const hk_pair out = s->output_padding;
-    if (!at_least(s->stride, 1) || !at_least(s->dilation, 1) || !at_least(s->padding, 0) ||
+    if (!is_within(s->stride, 1) || !is_within(s->dilation, 1) || !is_within(s->padding, 0) ||
         s->groups < 1)
         return hk_fail(
-            c->ctx, HK_ERR_ARGUMENT, c->op->name,
+            ctx, HK_ERR_ARGUMENT, name,
             "stride (%lld, %lld), dilation (%lld, %lld) and groups %lld must be 1 or more, padding "
-            "(%lld, %lld) 0 or more",
+            "(%lld, %lld) 0 or more, and none of them above 2147483647",
             (long long)s->stride.h, (long long)s->stride.w, (long long)s->dilation.h,
             (long long)s->dilation.w, (long long)s->groups, (long long)s->padding.h,
             (long long)s->padding.w);
     if (!transposed && (out.h != 0 || out.w != 0))
-        return hk_fail(c->ctx, HK_ERR_ARGUMENT, c->op->name,
-                       "output_padding is for transposed convolutions");
+        return hk_fail(ctx, HK_ERR_ARGUMENT, name, "output_padding is for transposed convolutions");
     const int64_t below_h = s->stride.h > s->dilation.h ? s->stride.h : s->dilation.h;
     const int64_t below_w = s->stride.w > s->dilation.w ? s->stride.w : s->dilation.w;
-    if (!at_least(out, 0) || out.h >= below_h || out.w >= below_w)
-        return hk_fail(c->ctx, HK_ERR_ARGUMENT, c->op->name,
+    if (!is_within(out, 0) || out.h >= below_h || out.w >= below_w)
+        return hk_fail(ctx, HK_ERR_ARGUMENT, name,
                        "output_padding (%lld, %lld) must be below stride or dilation",
                        (long long)out.h, (long long)out.w);
     return HK_OK;
+}
+
+/* Sizes along an axis, such that products with settings do not overflow. */
+static bool has_usual_sizes(const hk_tensor *t) {
+    for (int a = 0; a < 4; a++)
+        if (t->shape.dim[a] > INT32_MAX) return false;
+    return true;
 }
 
 /* Types, ranks, channels: w's first axis is `front` of x's or y's channels. */
 static hk_status check_inputs(hk_op_call *c, const hk_conv2d_config *s, bool transposed) {
     hk_tensor *x = c->in[0], *w = c->in[1], *b = c->n_in == 3 ? c->in[2] : NULL;
     HK_TRY(hk__need_real(c, 0, c->n_in - 1));
-    HK_TRY(check_settings(c, s, transposed));
+    HK_TRY(hk__conv2d_check_settings(c->ctx, c->op->name, s, transposed));
     if (x->shape.rank != 4 || w->shape.rank != 4)
         return hk__shapes_differ(c, "x is (n, channels, height, width) and w has rank 4", x, w);
+    if (!has_usual_sizes(x) || !has_usual_sizes(w))
+        return hk__shapes_differ(c, "no size may be above 2147483647", x, w);
     const int64_t in = x->shape.dim[1], first = w->shape.dim[0], second = w->shape.dim[1];
     char rule[160];
     snprintf(rule, sizeof rule,
@@ -107,8 +119,7 @@ static int64_t conv_size(int64_t size, int64_t kernel, int64_t stride, int64_t p
 hk__conv hk__conv2d_sizes(const hk_op_call *c, const hk_conv2d_config *s) {
     const hk_shape x = c->in[0]->shape, w = c->in[1]->shape;
     const hk_shape y = HK_SHAPE(
-        x.dim[0], w.dim[0],
-        conv_size(x.dim[2], w.dim[2], s->stride.h, s->padding.h, s->dilation.h),
+        x.dim[0], w.dim[0], conv_size(x.dim[2], w.dim[2], s->stride.h, s->padding.h, s->dilation.h),
         conv_size(x.dim[3], w.dim[3], s->stride.w, s->padding.w, s->dilation.w));
     return sizes_of(s, x, y, w);
 }
@@ -140,15 +151,20 @@ hk_status hk__conv2d_into(hk_op_call *c, const hk__conv *sizes, hk_tensor *x, hk
 static hk_status conv_forward(hk_op_call *c) {
     hk__conv s;
     HK_TRY(hk__conv2d_check(c, c->attr, &s));
-    hk_tensor *y =
-        hk_op_output(c, 0, c->in[0]->dtype, HK_SHAPE(s.n, s.groups * s.oc, s.oh, s.ow));
+    hk_tensor *y = hk_op_output(c, 0, c->in[0]->dtype, HK_SHAPE(s.n, s.groups * s.oc, s.oh, s.ow));
     if (!y) return hk_error(c->ctx);
     return hk__conv2d_into(c, &s, c->in[0], c->in[1], c->n_in == 3 ? c->in[2] : NULL, y);
 }
 
-/* y = x * w + b: ∂L/∂x = g *ᵀ w, ∂L/∂w = x * g, ∂L/∂b = Σ g over images and places. */
+/* ∂L/∂b = Σ g over images and places. */
+static hk_status bias_backward(hk_op_call *c) {
+    if (c->n_in < 3 || !hk_op_needs(c, 2)) return HK_OK;
+    return hk_op_add_grad(c, 2, hk_sum(c->gout[0], HK_AXIS(0) | HK_AXIS(2) | HK_AXIS(3), false));
+}
+
+/* y = x * w + b: ∂L/∂x = g *ᵀ w, ∂L/∂w = x * g, ∂L/∂b = Σ g, all in one pass. */
 static hk_status conv_backward(hk_op_call *c) {
-    if (is_empty(c->in[0], c->in[1], c->out[0])) return HK_OK;
+    if (is_empty(c->in[0], c->in[1], c->out[0])) return bias_backward(c); /* y may be all bias */
     const hk__conv sizes = hk__conv2d_sizes(c, c->attr);
     hk_tensor *x = hk_contiguous(c->in[0]), *w = hk_contiguous(c->in[1]);
     hk_tensor *g = hk_contiguous(c->gout[0]);
@@ -240,10 +256,7 @@ static hk_status transpose_forward(hk_op_call *c) {
 static hk_status transpose_backward(hk_op_call *c) {
     hk_tensor *g = hk_contiguous(c->gout[0]);
     if (!g) return hk_error(c->ctx);
-    if (c->n_in == 3 && hk_op_needs(c, 2)) {
-        hk_tensor *sum = hk_sum(g, HK_AXIS(0) | HK_AXIS(2) | HK_AXIS(3), false);
-        HK_TRY(hk_op_add_grad(c, 2, sum));
-    }
+    HK_TRY(bias_backward(c));
     if (is_empty(c->in[0], c->in[1], c->out[0])) return HK_OK;
     if (hk_op_needs(c, 0)) {
         const hk__conv sizes = transposed_of(c);

@@ -11,6 +11,9 @@ HK_BEGIN_DECLS
 
 /* config, or {0} if it is NULL, with its defaults filled in. */
 hk_conv2d_config hk__conv2d_settings(const hk_conv2d_config *config);
+/* HK_ERR_ARGUMENT, under the operation's name, if one of them is out of range. */
+hk_status hk__conv2d_check_settings(hk_context *ctx, const char *name,
+                                    const hk_conv2d_config *settings, bool transposed);
 /* Checks inputs 0 to 2 of a call, x, w and perhaps the bias, as of a conv2d with these settings, and works out its
    sizes. */
 hk_status hk__conv2d_check(hk_op_call *c, const hk_conv2d_config *settings, hk__conv *sizes);

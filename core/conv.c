@@ -129,6 +129,12 @@ static hk_status make_plan(hk_context *ctx, const hk__conv_kernels *k,
     *p = (hk__conv_plan){.c = *c, .places = c->oh * c->ow};
     p->rows = (c->oh - 1) * c->sh + (c->kh - 1) * c->dh + 1;
     p->cols = (c->ow - 1) * c->sw + (c->kw - 1) * c->dw + 1;
+    p->width = ceil_div(c->oc, lanes) * lanes;
+    /* Strides and dilations may be anything: rows times columns may not fit into 64 bits. */
+    if (p->cols > INT32_MAX / p->rows || p->rows * p->cols > INT32_MAX / c->ic - 3 * lanes - 4 ||
+        c->kh * c->kw * c->ic > INT32_MAX / 16 || p->places * (p->width + lanes) > INT32_MAX)
+        return hk_fail(ctx, HK_ERR_SHAPE, "conv2d", "an image of %lld x %lld x %lld is too large",
+                       (long long)c->ic, (long long)c->h, (long long)c->w);
     p->image = p->rows * p->cols * c->ic + (lanes + 4) * c->ic + 2 * lanes;
     const bool dense = is_dense(c);
     p->outer = dense ? 1 : c->kh;
@@ -137,15 +143,10 @@ static hk_status make_plan(hk_context *ctx, const hk__conv_kernels *k,
     p->run_step = dense ? p->outer_step : c->dw * c->ic;
     p->run = dense ? c->kw * c->ic : c->ic;
     p->run_vecs = ceil_div(p->run, lanes);
-    p->width = ceil_div(c->oc, lanes) * lanes;
     p->panels = ceil_div(p->width / lanes, tiles->tile_vecs);
     p->packed = p->width * (c->kh * c->kw * c->ic + 1);
     p->flat = is_flat(c, p);
     p->length = ceil_div((c->oh - 1) * p->cols + c->ow, lanes) * lanes;
-    if (p->image > INT32_MAX || c->kh * c->kw * c->ic > INT32_MAX / 16 ||
-        p->places * (p->width + lanes) > INT32_MAX)
-        return hk_fail(ctx, HK_ERR_SHAPE, "conv2d", "an image of %lld x %lld x %lld is too large",
-                       (long long)c->ic, (long long)c->h, (long long)c->w);
     const int64_t most_chunks = p->outer * p->runs * p->run_vecs;
     planner a = {.p = p, .k = k, .chunk = hk__scratch(ctx, (size_t)most_chunks * sizeof *a.chunk)};
     int32_t *places = hk__scratch(ctx, (size_t)(3 * p->places + lanes) * sizeof *places);

@@ -204,7 +204,6 @@ hk_tensor *hk__conv_block_forward(hk_module *const *members, hk_tensor *x) {
     block_attr attr = {.spec = *hk__activation_spec_of(members[1])};
     hk_tensor *in[3] = {x};
     if (!hk__is_conv2d(members[0], &attr.conv, &in[1], &in[2])) return NULL;
-    attr.conv = hk__conv2d_settings(&attr.conv);
     return hk_apply(&block_op, &attr, sizeof attr, in[2] == HK_NO_BIAS ? 2 : 3, in,
                     attr.spec.info->keeps & HK_KEEP_INPUT ? 3 : 2, NULL);
 }

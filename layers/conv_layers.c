@@ -1,5 +1,6 @@
 /* conv_layers.c: convolutions as modules.
    SPDX-License-Identifier: MIT */
+#include "conv_ops.h"
 #include "module.h"
 
 typedef struct conv {
@@ -10,11 +11,10 @@ typedef struct conv {
     hk_tensor *weight, *bias;
 } conv;
 
-static int64_t or_one(int64_t n) { return n > 0 ? n : 1; }
-
 static hk_status check_input(const hk_module *m, const conv *l, hk_shape in) {
     char text[160];
-    if (in.rank < 0 || (in.rank == 4 && (in.dim[1] < 0 || in.dim[1] == l->in))) return HK_OK;
+    const bool fits = in.rank < 0 || (in.rank == 4 && (in.dim[1] < 0 || in.dim[1] == l->in));
+    if (fits && (in.rank < 0 || (in.dim[2] <= INT32_MAX && in.dim[3] <= INT32_MAX))) return HK_OK;
     return hk_fail(m->object.ctx, HK_ERR_SHAPE, m->cls->name,
                    "%s takes (n, %lld, height, width), not %s", hk__place_of(m), (long long)l->in,
                    hk__shape_pattern(in, text, sizeof text));
@@ -22,12 +22,13 @@ static hk_status check_input(const hk_module *m, const conv *l, hk_shape in) {
 
 /* weight: `first` by `second` by the kernel; the fans are those of one output element and one input element. */
 static hk_status declare(hk_module *m, conv *l, int64_t first, int64_t second, int64_t out) {
-    const int64_t area = l->kernel.h * l->kernel.w, groups = or_one(l->config.groups);
+    const hk_shape shape = HK_SHAPE(first, second, l->kernel.h, l->kernel.w);
+    const bool fits = hk_shape_count(shape) > 0; /* or it is refused below */
+    const int64_t area = fits ? l->kernel.h * l->kernel.w : 0, groups = l->config.groups;
     const hk_init weight = {
         .kind = HK_INIT_WEIGHT, .fan_in = l->in / groups * area, .fan_out = out / groups * area};
     const hk_init bias = {.kind = HK_INIT_BIAS, .fan_in = weight.fan_in, .fan_out = weight.fan_out};
-    l->weight =
-        hk_module_parameter(m, "weight", HK_SHAPE(first, second, l->kernel.h, l->kernel.w), weight);
+    l->weight = hk_module_parameter(m, "weight", shape, weight);
     l->bias = l->has_bias ? hk_module_parameter(m, "bias", HK_SHAPE(out), bias) : HK_NO_BIAS;
     return hk_error(hk_module_context(m));
 }
@@ -37,8 +38,8 @@ static hk_status declare(hk_module *m, conv *l, int64_t first, int64_t second, i
 static int64_t conv_size(int64_t size, int64_t kernel, int64_t stride, int64_t padding,
                          int64_t dilation) {
     if (size < 0) return -1;
-    const int64_t reach = size + 2 * padding - or_one(dilation) * (kernel - 1) - 1;
-    return reach < 0 ? 0 : reach / or_one(stride) + 1;
+    const int64_t reach = size + 2 * padding - dilation * (kernel - 1) - 1;
+    return reach < 0 ? 0 : reach / stride + 1;
 }
 
 static hk_status conv_build(hk_module *m, void *state, hk_shape in, hk_shape *out) {
@@ -58,7 +59,7 @@ static hk_status conv_build(hk_module *m, void *state, hk_shape in, hk_shape *ou
             hk__place_of(m), (long long)l->kernel.h, (long long)l->kernel.w,
             hk__shape_pattern(in, text, sizeof text));
     }
-    return declare(m, l, width, l->in / or_one(s->groups), width);
+    return declare(m, l, width, l->in / s->groups, width);
 }
 
 static hk_tensor *conv_forward(hk_module *m, void *state, hk_tensor *x) {
@@ -85,7 +86,7 @@ bool hk__is_conv2d(const hk_module *m, hk_conv2d_config *config, hk_tensor **wei
 static int64_t transposed_size(int64_t size, int64_t kernel, int64_t stride, int64_t padding,
                                int64_t dilation, int64_t more) {
     if (size < 0) return -1;
-    return (size - 1) * or_one(stride) - 2 * padding + or_one(dilation) * (kernel - 1) + more + 1;
+    return (size - 1) * stride - 2 * padding + dilation * (kernel - 1) + more + 1;
 }
 
 static hk_status transpose_build(hk_module *m, void *state, hk_shape in, hk_shape *out) {
@@ -99,7 +100,13 @@ static hk_status transpose_build(hk_module *m, void *state, hk_shape in, hk_shap
                                     s->output_padding.h),
                     transposed_size(w, l->kernel.w, s->stride.w, s->padding.w, s->dilation.w,
                                     s->output_padding.w));
-    return declare(m, l, l->in, width / or_one(s->groups), width);
+    if ((h >= 0 && out->dim[2] < 1) || (w >= 0 && out->dim[3] < 1)) {
+        char text[160];
+        return hk_fail(m->object.ctx, HK_ERR_SHAPE, "conv_transpose2d",
+                       "%s: nothing is left of %s after its padding", hk__place_of(m),
+                       hk__shape_pattern(in, text, sizeof text));
+    }
+    return declare(m, l, l->in, width / s->groups, width);
 }
 
 static hk_tensor *transpose_forward(hk_module *m, void *state, hk_tensor *x) {
@@ -117,15 +124,22 @@ static const hk_module_class transpose_class = {.name = "conv_transpose2d",
 
 static hk_module *create(hk_context *ctx, const hk_module_class *cls, int64_t in, int64_t out,
                          hk_pair kernel, const hk_conv2d_config *config, bool has_bias) {
-    conv l = {.in = in, .out = out, .kernel = kernel, .has_bias = has_bias};
-    if (config) l.config = *config;
-    const int64_t groups = or_one(l.config.groups);
-    if (in < 1 || out < 1 || kernel.h < 1 || kernel.w < 1) {
+    const conv l = {.in = in,
+                    .out = out,
+                    .kernel = kernel,
+                    .config = hk__conv2d_settings(config),
+                    .has_bias = has_bias};
+    const int64_t groups = l.config.groups;
+    if (in < 1 || out < 1 || kernel.h < 1 || kernel.w < 1 || kernel.h > INT32_MAX ||
+        kernel.w > INT32_MAX) {
         hk_fail(ctx, HK_ERR_ARGUMENT, cls->name,
-                "channels and kernel must be 1 or more, not %lld to %lld by %lld x %lld",
+                "channels and kernel must be 1 or more, the kernel below 2^31, not %lld to %lld by "
+                "%lld x %lld",
                 (long long)in, (long long)out, (long long)kernel.h, (long long)kernel.w);
         return NULL;
     }
+    if (hk__conv2d_check_settings(ctx, cls->name, &l.config, cls == &transpose_class) != HK_OK)
+        return NULL;
     if (in % groups != 0 || out % groups != 0) {
         hk_fail(ctx, HK_ERR_ARGUMENT, cls->name, "%lld groups do not divide %lld and %lld channels",
                 (long long)groups, (long long)in, (long long)out);
