@@ -117,7 +117,7 @@ static void lenet(layers *l, int classes) {
 static const struct {
     int64_t channels, stride;
     int blocks;
-} stages[] = {{16, 1, 2}, {32, 2, 2}, {64, 2, 2}};
+} stages[] = {{32, 2, 2}, {64, 2, 2}};
 enum { STAGES = sizeof stages / sizeof *stages };
 
 /* Whether activation i of the network gives fewer channels than it gets. */
