@@ -163,8 +163,8 @@ static void shared_module(void **state) {
     hk_module_summary(mixed, HK_SHAPE(-1, 3), text, sizeof text);
     const char *first = strstr(text, "relu"), *second = first ? strstr(first + 1, "relu") : NULL;
     assert_non_null(second);
-    assert_ptr_equal(strstr(first, "(n, 5)"), first + 19);
-    assert_ptr_equal(strstr(second, "(n, 2)"), second + 19);
+    assert_ptr_equal(strstr(first, "(n, 5)"), first + 20);
+    assert_ptr_equal(strstr(second, "(n, 2)"), second + 20);
     hk_context_destroy(ctx);
 }
 

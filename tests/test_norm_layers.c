@@ -43,7 +43,7 @@ static void layer_and_group(void **state) {
     assert_memory_equal(got->data, want->data, 144 * sizeof(double));
     char text[1000];
     hk_module_summary(net, HK_SHAPE(-1, 6, 3, 4), text, sizeof text);
-    assert_non_null(strstr(text, "layer_norm         (n, 6, 3, 4)                 24"));
+    assert_non_null(strstr(text, "layer_norm          (n, 6, 3, 4)                 24"));
     hk_context_destroy(ctx);
 }
 
