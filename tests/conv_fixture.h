@@ -23,6 +23,7 @@ static inline hk__conv random_conv(int64_t i) {
     const hk_random r = hk_random_stream(11, "conv", (uint64_t)i);
     int64_t at = 0;
     hk__conv c = {.n = draw(r, &at, 1, 3), .groups = 1};
+    if (i % 16 == 7) c.n = 9 + i % 11; /* parts of the batch with several images */
     c.ic = channels[draw(r, &at, 0, COUNT(channels) - 1)];
     c.oc = channels[draw(r, &at, 0, COUNT(channels) - 1)];
     if (draw(r, &at, 0, 3) == 0) { /* groups, each of few channels */

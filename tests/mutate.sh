@@ -1,7 +1,7 @@
 #!/bin/sh
 # Breaks every backward, every forward mode and some of the core on purpose, one at a time, in a copy of the source, and
-# wants a test to turn red each time. A mutant that no test notices is printed, and the exit status is 1. Takes an hour;
-# with a word, only the lines of mutants.txt that hold it. The formulas of activations: mutate_activations.py.
+# wants a test to turn red each time. A mutant that no test notices is printed, and the exit status is 1. Takes an hour
+# and a half; with a word, only the lines of mutants.txt that hold it. The formulas of activations: mutate_activations.py.
 # Usage: tests/mutate.sh [WORK_DIR [WORD]]
 # SPDX-License-Identifier: MIT
 set -u
@@ -10,10 +10,12 @@ work=${1:-$(mktemp -d)}
 word=${2:-}
 activations="test_act_wide test_act_golden_wide test_act_golden test_act_learn test_grad_activation test_act_random
              test_act_slopes test_act_expectation test_act_grammar test_act_special test_act_own test_act_training"
+convolutions="test_conv_ops test_conv_layers test_conv_nets test_conv_values test_conv_guard test_conv test_conv_block
+              test_conv_steps"
 tests="test_ops_grad test_grad_pointwise test_grad_reduce test_grad_shape test_grad_product test_grad_loss
        test_grad_activation test_op test_tape test_gradcheck test_dropout test_value_pointwise test_value_reduce
        test_value_shape test_value_loss test_activation test_ops_error test_random test_arena test_tensor test_context
-       test_map test_reduce test_fast test_fast_rows test_memory $activations test_own test_layers"
+       test_map test_reduce test_fast test_fast_rows test_memory $activations test_own test_layers $convolutions"
 
 mkdir -p "$work/tree"
 (cd "$source_dir" && tar cf - --exclude=.git --exclude='build*' .) | tar xmf - -C "$work/tree"
@@ -43,7 +45,7 @@ while IFS='|' read -r file command; do
     fi
     count=$((count + 1))
     order=$tests
-    case $file in *activat*) order="$activations $tests" ;; esac
+    case $file in *activat*) order="$activations $tests" ;; *conv*) order="$convolutions" ;; esac
     # shellcheck disable=SC2086
     if all_green $order; then
         alive=$((alive + 1))

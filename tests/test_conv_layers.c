@@ -208,6 +208,7 @@ static void tensors(void **state) {
         refuses(ctx, k, x, w, OF(HK_F32, 5), shape, channels, "(4, 4, 3, 3) and (5)");
         refuses(ctx, k, x, w, OF(HK_F32, 1), shape, channels, "(1)");
         refuses(ctx, k, x, w, OF(HK_F32, 1, 4), shape, channels, "(1, 4)");
+        refuses(ctx, k, x, w, OF(HK_F32, 4, 1), shape, channels, "(4, 1)");
         refuses(ctx, k, x, OF(HK_F32, 4, 4, 0, 3), b, shape, empty, "(4, 4, 0, 3)");
         refuses(ctx, k, x, OF(HK_F32, 4, 4, 3, 0), b, shape, empty, "(4, 4, 3, 0)");
         refuses(ctx, k, OF(HK_F64, 2, 4, 5, 6), w, b, dtype, "f64 and f32", "hk_cast");

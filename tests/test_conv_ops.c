@@ -295,6 +295,9 @@ static void check_bias_alone(hk_context *ctx, const setting *s, hk_shape shape) 
         assert_close("the bias alone", i, got[i], b[i / area % s->out], 0);
         assert_close("nothing", i, zero[i], 0, 0);
     }
+    const double *along = values(hk_jvp(ctx, y, 3, in, in)); /* y is linear in the bias */
+    assert_ok(ctx);
+    for (int64_t i = 0; i < count; i++) assert_close("direction", i, along[i], got[i], 0);
     must(hk_backward(ctx, hk_sum(hk_add(y, plain), HK_ALL_AXES, false)));
     for (int i = 0; i < 2; i++) {
         const double *g = values(hk_grad(in[i]));
