@@ -48,17 +48,6 @@ typedef struct hk__activation_attr {
 /* Runs op with them; params as in hk_activate_with. */
 hk_tensor *hk__apply_activation(const hk_op *op, hk_tensor *x, const hk_activation_spec *spec,
                                 hk_tensor *const *params);
-/* Element i of a contiguous f32 or f64 tensor. */
-static inline double hk__number_at(const hk_tensor *t, int64_t i) {
-    return t->dtype == HK_F64 ? ((const double *)t->data)[i] : (double)((const float *)t->data)[i];
-}
-static inline void hk__number_put(hk_tensor *t, int64_t i, double value) {
-    if (t->dtype == HK_F64)
-        ((double *)t->data)[i] = value;
-    else
-        ((float *)t->data)[i] = (float)value;
-}
-
 /* hk_activate_with for functions of a row; refuses networks. */
 hk_tensor *hk__activate_axis(hk_tensor *x, const hk_activation_spec *spec);
 

@@ -109,18 +109,24 @@ static hk_tensor *along_channels(hk_tensor *b) {
 
 /* --- conv2d: y = x * w + b ---------------------------------------------------------------------------------- */
 
-/* Sizes of the output along one axis; below 1 if the kernel does not fit. */
-static int64_t conv_size(int64_t size, int64_t kernel, int64_t stride, int64_t padding,
-                         int64_t dilation) {
+int64_t hk__conv_size(int64_t size, int64_t kernel, int64_t stride, int64_t padding,
+                      int64_t dilation) {
     const int64_t reach = size + 2 * padding - dilation * (kernel - 1) - 1;
-    return reach < 0 ? 0 : reach / stride + 1;
+    return size < 0 ? -1 : reach < 0 ? 0 : reach / stride + 1;
+}
+
+int64_t hk__conv_transpose_size(int64_t size, int64_t kernel, int64_t stride, int64_t padding,
+                                int64_t dilation, int64_t output_padding) {
+    if (size < 0) return -1;
+    return (size - 1) * stride - 2 * padding + dilation * (kernel - 1) + output_padding + 1;
 }
 
 hk__conv hk__conv2d_sizes(const hk_op_call *c, const hk_conv2d_config *s) {
     const hk_shape x = c->in[0]->shape, w = c->in[1]->shape;
-    const hk_shape y = HK_SHAPE(
-        x.dim[0], w.dim[0], conv_size(x.dim[2], w.dim[2], s->stride.h, s->padding.h, s->dilation.h),
-        conv_size(x.dim[3], w.dim[3], s->stride.w, s->padding.w, s->dilation.w));
+    const hk_shape y =
+        HK_SHAPE(x.dim[0], w.dim[0],
+                 hk__conv_size(x.dim[2], w.dim[2], s->stride.h, s->padding.h, s->dilation.h),
+                 hk__conv_size(x.dim[3], w.dim[3], s->stride.w, s->padding.w, s->dilation.w));
     return sizes_of(s, x, y, w);
 }
 
@@ -236,10 +242,10 @@ static hk_status transpose_forward(hk_op_call *c) {
     HK_TRY(check_inputs(c, s, true));
     hk_tensor *x = c->in[0], *w = c->in[1], *b = c->n_in == 3 ? c->in[2] : NULL;
     const int64_t *xd = x->shape.dim, *wd = w->shape.dim;
-    const int64_t oh = (xd[2] - 1) * s->stride.h - 2 * s->padding.h + s->dilation.h * (wd[2] - 1) +
-                       s->output_padding.h + 1;
-    const int64_t ow = (xd[3] - 1) * s->stride.w - 2 * s->padding.w + s->dilation.w * (wd[3] - 1) +
-                       s->output_padding.w + 1;
+    const int64_t oh = hk__conv_transpose_size(xd[2], wd[2], s->stride.h, s->padding.h,
+                                               s->dilation.h, s->output_padding.h);
+    const int64_t ow = hk__conv_transpose_size(xd[3], wd[3], s->stride.w, s->padding.w,
+                                               s->dilation.w, s->output_padding.w);
     if (oh < 1 || ow < 1 || wd[2] < 1 || wd[3] < 1)
         return hk__shapes_differ(c, "nothing is left of the image after its padding", x, w);
     hk_tensor *y = hk_op_output(c, 0, x->dtype, HK_SHAPE(xd[0], wd[1] * s->groups, oh, ow));

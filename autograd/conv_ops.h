@@ -11,6 +11,12 @@ HK_BEGIN_DECLS
 
 /* config, or {0} if it is NULL, with its defaults filled in. */
 hk_conv2d_config hk__conv2d_settings(const hk_conv2d_config *config);
+/* Sizes of the output along one axis, -1 if `size` is: of a convolution, 0 if the kernel does not fit; of a
+   transposed one, below 1 if nothing is left. */
+int64_t hk__conv_size(int64_t size, int64_t kernel, int64_t stride, int64_t padding,
+                      int64_t dilation);
+int64_t hk__conv_transpose_size(int64_t size, int64_t kernel, int64_t stride, int64_t padding,
+                                int64_t dilation, int64_t output_padding);
 /* HK_ERR_ARGUMENT, under the operation's name, if one of them is out of range. */
 hk_status hk__conv2d_check_settings(hk_context *ctx, const char *name,
                                     const hk_conv2d_config *settings, bool transposed);

@@ -132,10 +132,7 @@ static void uniform_block(void *arg, int64_t block, int worker) {
     hk__random_fill(j->stream, (uint64_t)first, n, bits);
     for (int64_t i = 0; i < n; i++) {
         const double v = j->low + j->width * ((double)(bits[i] >> 8) * 0x1p-24);
-        if (j->out->dtype == HK_F64)
-            ((double *)j->out->data)[first + i] = v;
-        else
-            ((float *)j->out->data)[first + i] = (float)v;
+        hk__number_put(j->out, first + i, v);
     }
 }
 

@@ -20,15 +20,7 @@ typedef struct norm_attr {
 /* --- what the drivers share ----------------------------------------------------------------------------------- */
 
 double hk__norm_number(const hk_tensor *t, int64_t i, double none) {
-    if (!t) return none;
-    return t->dtype == HK_F64 ? ((const double *)t->data)[i] : (double)((const float *)t->data)[i];
-}
-
-static void put(hk_tensor *t, int64_t i, double value) {
-    if (t->dtype == HK_F64)
-        ((double *)t->data)[i] = value;
-    else
-        ((float *)t->data)[i] = (float)value;
+    return t ? hk__number_at(t, i) : none;
 }
 
 hk__scale hk__scale_of(const hk__norm *s, int64_t i) {
@@ -160,8 +152,8 @@ static hk_status forward(hk_op_call *c) {
         hk_tensor *mean = hk_contiguous(c->in[1]), *var = hk_contiguous(c->in[2]);
         if (!mean || !var) return c->ctx->status;
         for (int64_t i = 0; i < s.c; i++) {
-            s.stats[2 * i] = hk__norm_number(mean, i, 0);
-            s.stats[2 * i + 1] = hk__norm_number(var, i, 0);
+            s.stats[2 * i] = hk__number_at(mean, i);
+            s.stats[2 * i + 1] = hk__number_at(var, i);
         }
     }
     hk_tensor *x = hk_contiguous(c->in[0]), *w = param_of(c, 0), *b = param_of(c, 1);
@@ -192,7 +184,8 @@ static void add_param_grad(hk_op_call *c, int k, const double *sums) {
     if (!grad) return;
     const int64_t count = hk_shape_count(grad->shape);
     for (int64_t i = 0; i < count; i++)
-        put(grad, i, sums[k * count + i] + (accumulate ? hk__norm_number(grad, i, 0) : 0));
+        hk__number_put(grad, i,
+                       sums[k * count + i] + (accumulate ? hk__norm_number(grad, i, 0) : 0));
 }
 
 static hk_status backward(hk_op_call *c) {
@@ -271,7 +264,7 @@ static hk_tensor *apply(const hk_op *op, const norm_attr *attr, int n, hk_tensor
 static hk_tensor *statistic(hk_tensor *x, const hk_tensor *stats, int k) {
     hk_tensor *t = hk__empty(x->ctx, x->dtype, HK_SHAPE(stats->shape.dim[0]));
     for (int64_t i = 0; t && i < stats->shape.dim[0]; i++)
-        put(t, i, hk__norm_number(stats, 2 * i + k, 0));
+        hk__number_put(t, i, hk__norm_number(stats, 2 * i + k, 0));
     return t;
 }
 

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "gemm.h"
+#include "map.h"
 
 enum {
     PARTS = 8,
@@ -123,6 +124,7 @@ static void map_places(const hk__conv_plan *p, int32_t *place, int32_t *column,
         }
 }
 
+/* The sizes, which are all that forward needs. */
 static hk_status make_plan(hk_context *ctx, const hk__conv_kernels *k,
                            const hk__gemm_kernels *tiles, const hk__conv *c, hk__conv_plan *p) {
     const int64_t lanes = k->lanes;
@@ -147,6 +149,12 @@ static hk_status make_plan(hk_context *ctx, const hk__conv_kernels *k,
     p->packed = p->width * (c->kh * c->kw * c->ic + 1);
     p->flat = is_flat(c, p);
     p->length = ceil_div((c->oh - 1) * p->cols + c->ow, lanes) * lanes;
+    return HK_OK;
+}
+
+/* What backward needs beside: the chunks of a window, and where windows and weights lie. */
+static hk_status plan_backward(hk_context *ctx, const hk__conv_kernels *k, hk__conv_plan *p) {
+    const int64_t lanes = k->lanes;
     const int64_t most_chunks = p->outer * p->runs * p->run_vecs;
     planner a = {.p = p, .k = k, .chunk = hk__scratch(ctx, (size_t)most_chunks * sizeof *a.chunk)};
     int32_t *places = hk__scratch(ctx, (size_t)(3 * p->places + lanes) * sizeof *places);
@@ -217,8 +225,14 @@ static void forward_image(void *arg, int64_t i, int worker) {
 
 /* Memory for each worker, in whole cache lines. */
 static char *for_workers(hk_context *ctx, size_t bytes, size_t *each) {
-    *each = (bytes + 2 * HK_ALIGN - 1) / HK_ALIGN * HK_ALIGN;
+    *each = (bytes + HK_ALIGN - 1) / HK_ALIGN * HK_ALIGN;
     return hk__scratch(ctx, *each * (size_t)hk__pool_threads(ctx->pool));
+}
+
+/* An image of all output channels for each worker, with room for `more` elements behind. */
+static void make_whole(hk_context *ctx, job *j, int64_t more) {
+    const size_t bytes = (size_t)j->p.c.groups * y_bytes(j) + (size_t)more * j->size;
+    j->whole = for_workers(ctx, bytes, &j->whole_bytes);
 }
 
 static hk_status begin(hk_context *ctx, hk_dtype dtype, const hk__conv *c, job *j) {
@@ -239,7 +253,7 @@ hk_status hk__conv_forward(hk_context *ctx, hk_dtype dtype, const hk__conv *c, c
         const int64_t rows = j.p.flat ? c->oc * j.p.length : (j.p.places + j.k->lanes) * j.p.width;
         j.rows = for_workers(ctx, (size_t)rows * j.size, &j.rows_bytes);
         j.packed = hk__scratch(ctx, (size_t)(c->groups * j.p.packed) * j.size);
-        if (!y) j.whole = for_workers(ctx, (size_t)c->groups * y_bytes(&j), &j.whole_bytes);
+        if (!y) make_whole(ctx, &j, HK_MAP_STEP);
         if (hk_error(ctx) == HK_OK) {
             hk__run(ctx, c->groups * j.p.panels, pack_panel, &j);
             hk__run(ctx, c->n, forward_image, &j);
@@ -330,8 +344,8 @@ static hk_status prepare(hk_context *ctx, job *j) {
     const int64_t channels = p->c.groups * p->c.oc;
     const size_t lists = (size_t)(p->places * p->width + p->places + 4 * j->k->lanes);
     j->parts = least(p->c.n, PARTS);
-    j->room = for_workers(ctx, lists * (2 * j->size + 2 * sizeof(int32_t)), &j->room_bytes);
-    if (!j->to->g) j->whole = for_workers(ctx, (size_t)p->c.groups * y_bytes(j), &j->whole_bytes);
+    j->room = for_workers(ctx, lists * (j->size + sizeof(int32_t)), &j->room_bytes);
+    if (!j->to->g) make_whole(ctx, j, 0);
     if (j->to->gw) j->sums = hk__scratch(ctx, (size_t)(j->parts * sums_of_part(j)) * j->size);
     if (j->to->gb)
         j->bias_sums = hk__scratch(ctx, (size_t)(j->parts * channels) * sizeof *j->bias_sums);
@@ -343,7 +357,8 @@ hk_status hk__conv_backward(hk_context *ctx, hk_dtype dtype, const hk__conv *c,
                             const hk__conv_gradients *to) {
     job j = {.to = to};
     const hk__mark mark = hk__arena_mark(&ctx->scratch);
-    if (begin(ctx, dtype, c, &j) == HK_OK && prepare(ctx, &j) == HK_OK) {
+    if (begin(ctx, dtype, c, &j) == HK_OK && plan_backward(ctx, j.k, &j.p) == HK_OK &&
+        prepare(ctx, &j) == HK_OK) {
         if (to->gx) hk__run(ctx, c->groups, pack_group, &j);
         hk__run(ctx, j.parts, backward_part, &j);
         if (to->gw) hk__run(ctx, c->groups * c->oc, finish_channel, &j);

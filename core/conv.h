@@ -10,7 +10,7 @@ HK_BEGIN_DECLS
 
 /* y (n, oc·groups, oh, ow) = x (n, ic·groups, h, w) * w (oc·groups, ic, kh, kw) + bias (oc·groups) if not NULL; all
    contiguous, of one dtype. If y is NULL, each image's result goes to `take` instead, in scratch memory that it may
-   write to, on whatever thread made it: (oc·groups, oh, ow) and 64 bytes of room behind. */
+   write to, on whatever thread made it: (oc·groups, oh, ow) and HK_MAP_STEP elements of room behind. */
 typedef void hk__conv_take(void *arg, int64_t image, void *z, int worker);
 hk_status hk__conv_forward(hk_context *ctx, hk_dtype dtype, const hk__conv *c, const void *x,
                            const void *w, const void *bias, void *y, hk__conv_take *take,

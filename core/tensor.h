@@ -46,6 +46,17 @@ void hk__contiguous_strides(hk_shape shape, int64_t *stride);
 bool hk__is_contiguous(const hk_tensor *t);
 /* "name (64, 784)" for messages. */
 const char *hk__tensor_text(const hk_tensor *t, char *buffer, size_t size);
+/* Element i of a contiguous f32 or f64 tensor. */
+static inline double hk__number_at(const hk_tensor *t, int64_t i) {
+    return t->dtype == HK_F64 ? ((const double *)t->data)[i] : (double)((const float *)t->data)[i];
+}
+static inline void hk__number_put(hk_tensor *t, int64_t i, double value) {
+    if (t->dtype == HK_F64)
+        ((double *)t->data)[i] = value;
+    else
+        ((float *)t->data)[i] = (float)value;
+}
+
 /* The shape that both broadcast to; false if they do not fit. */
 bool hk__broadcast(hk_shape a, hk_shape b, hk_shape *out);
 /* Strides of t seen as `shape`, which t broadcasts to. */

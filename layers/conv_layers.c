@@ -35,13 +35,6 @@ static hk_status declare(hk_module *m, conv *l, int64_t first, int64_t second, i
 
 /* --- conv2d ---------------------------------------------------------------------------------------------- */
 
-static int64_t conv_size(int64_t size, int64_t kernel, int64_t stride, int64_t padding,
-                         int64_t dilation) {
-    if (size < 0) return -1;
-    const int64_t reach = size + 2 * padding - dilation * (kernel - 1) - 1;
-    return reach < 0 ? 0 : reach / stride + 1;
-}
-
 static hk_status conv_build(hk_module *m, void *state, hk_shape in, hk_shape *out) {
     conv *l = state;
     const hk_conv2d_config *s = &l->config;
@@ -49,8 +42,8 @@ static hk_status conv_build(hk_module *m, void *state, hk_shape in, hk_shape *ou
     const int64_t width = l->out * hk__widening_after(m); /* as for a linear layer */
     const int64_t h = in.rank < 0 ? -1 : in.dim[2], w = in.rank < 0 ? -1 : in.dim[3];
     *out = HK_SHAPE(in.rank < 0 ? -1 : in.dim[0], width,
-                    conv_size(h, l->kernel.h, s->stride.h, s->padding.h, s->dilation.h),
-                    conv_size(w, l->kernel.w, s->stride.w, s->padding.w, s->dilation.w));
+                    hk__conv_size(h, l->kernel.h, s->stride.h, s->padding.h, s->dilation.h),
+                    hk__conv_size(w, l->kernel.w, s->stride.w, s->padding.w, s->dilation.w));
     if (out->dim[2] == 0 || out->dim[3] == 0) {
         char text[160];
         return hk_fail(
@@ -83,12 +76,6 @@ bool hk__is_conv2d(const hk_module *m, hk_conv2d_config *config, hk_tensor **wei
 
 /* --- conv_transpose2d ---------------------------------------------------------------------------------------- */
 
-static int64_t transposed_size(int64_t size, int64_t kernel, int64_t stride, int64_t padding,
-                               int64_t dilation, int64_t more) {
-    if (size < 0) return -1;
-    return (size - 1) * stride - 2 * padding + dilation * (kernel - 1) + more + 1;
-}
-
 static hk_status transpose_build(hk_module *m, void *state, hk_shape in, hk_shape *out) {
     conv *l = state;
     const hk_conv2d_config *s = &l->config;
@@ -96,10 +83,10 @@ static hk_status transpose_build(hk_module *m, void *state, hk_shape in, hk_shap
     const int64_t width = l->out * hk__widening_after(m);
     const int64_t h = in.rank < 0 ? -1 : in.dim[2], w = in.rank < 0 ? -1 : in.dim[3];
     *out = HK_SHAPE(in.rank < 0 ? -1 : in.dim[0], width,
-                    transposed_size(h, l->kernel.h, s->stride.h, s->padding.h, s->dilation.h,
-                                    s->output_padding.h),
-                    transposed_size(w, l->kernel.w, s->stride.w, s->padding.w, s->dilation.w,
-                                    s->output_padding.w));
+                    hk__conv_transpose_size(h, l->kernel.h, s->stride.h, s->padding.h,
+                                            s->dilation.h, s->output_padding.h),
+                    hk__conv_transpose_size(w, l->kernel.w, s->stride.w, s->padding.w,
+                                            s->dilation.w, s->output_padding.w));
     if ((h >= 0 && out->dim[2] < 1) || (w >= 0 && out->dim[3] < 1)) {
         char text[160];
         return hk_fail(m->object.ctx, HK_ERR_SHAPE, "conv_transpose2d",

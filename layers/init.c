@@ -55,13 +55,6 @@ static double scale_of(int row, const hk_module *m, const hk_init *init) {
     }
 }
 
-static void put(hk_tensor *t, int64_t i, double value) {
-    if (t->dtype == HK_F64)
-        ((double *)t->data)[i] = value;
-    else
-        ((float *)t->data)[i] = (float)value;
-}
-
 /* Gram-Schmidt on `rows_` rows of `cols` elements, rows_ <= cols, twice for full precision. */
 static void orthonormalise(double *a, int64_t rows_, int64_t cols) {
     for (int64_t r = 0; r < rows_; r++) {
@@ -92,7 +85,7 @@ static hk_status orthogonal(hk_context *ctx, hk_tensor *t, hk_random stream, dou
     orthonormalise(a, wide ? rows_ : cols, wide ? cols : rows_);
     for (int64_t r = 0; r < rows_; r++)
         for (int64_t k = 0; k < cols; k++)
-            put(t, r * cols + k, gain * (wide ? a[r * cols + k] : a[k * rows_ + r]));
+            hk__number_put(t, r * cols + k, gain * (wide ? a[r * cols + k] : a[k * rows_ + r]));
     free(a);
     return HK_OK;
 }
@@ -104,7 +97,7 @@ static void constant(const hk__slot *slot, hk_random stream) {
         if (init->normal != 0) v += init->normal * hk_random_normal(stream, (uint64_t)i);
         if (init->uniform != 0)
             v += init->uniform * (2 * hk_random_uniform(stream, (uint64_t)i) - 1);
-        put(slot->t, i, v);
+        hk__number_put(slot->t, i, v);
     }
 }
 
@@ -118,15 +111,16 @@ hk_status hk__initialise(hk_module *m, const hk__slot *slot, const char *name) {
         return HK_OK;
     }
     if (slot->init.kind == HK_INIT_ZERO || (slot->init.kind == HK_INIT_BIAS && !rows[row].biases)) {
-        for (int64_t i = 0; i < count; i++) put(slot->t, i, 0);
+        for (int64_t i = 0; i < count; i++) hk__number_put(slot->t, i, 0);
         return HK_OK;
     }
     const double scale = scale_of(row, m, &slot->init);
     if (rows[row].draw == ORTHOGONAL && slot->t->shape.rank >= 2)
         return orthogonal(ctx, slot->t, stream, scale);
     for (int64_t i = 0; i < count; i++)
-        put(slot->t, i,
-            rows[row].draw == UNIFORM ? scale * (2 * hk_random_uniform(stream, (uint64_t)i) - 1)
-                                      : scale * hk_random_normal(stream, (uint64_t)i));
+        hk__number_put(slot->t, i,
+                       rows[row].draw == UNIFORM
+                           ? scale * (2 * hk_random_uniform(stream, (uint64_t)i) - 1)
+                           : scale * hk_random_normal(stream, (uint64_t)i));
     return HK_OK;
 }

@@ -122,16 +122,10 @@ static hk_status batch_norm_build(hk_module *m, void *state, hk_shape in, hk_sha
 
 /* running = (1 - momentum)·running + momentum·scale·batch. */
 static void move(hk_tensor *running, hk_tensor *batch, double momentum, double scale) {
-    for (int64_t i = 0; i < hk_shape_count(running->shape); i++) {
-        if (running->dtype == HK_F64) {
-            double *r = (double *)running->data + i;
-            *r = (1 - momentum) * *r + momentum * scale * ((const double *)batch->data)[i];
-        } else {
-            float *r = (float *)running->data + i;
-            *r = (float)((1 - momentum) * (double)*r +
-                         momentum * scale * (double)((const float *)batch->data)[i]);
-        }
-    }
+    for (int64_t i = 0; i < hk_shape_count(running->shape); i++)
+        hk__number_put(running, i,
+                       (1 - momentum) * hk__number_at(running, i) +
+                           momentum * scale * hk__number_at(batch, i));
 }
 
 /* The running variance takes the unbiased variance of the batch. */

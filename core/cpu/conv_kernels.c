@@ -17,8 +17,10 @@ static int64_t part_begin(int64_t total, int64_t parts, int64_t i) { return tota
 /* One row of an image: `count` columns of `ic` channels, these `plane` apart. */
 static void pack_row(const hk_real *x, int64_t plane, int64_t ic, int64_t count, hk_real *out) {
     int64_t c = 0;
-    if (ic == 1) memcpy(out, x, (size_t)count * sizeof *x);
-    if (ic == 1) return;
+    if (ic == 1) {
+        memcpy(out, x, (size_t)count * sizeof *x);
+        return;
+    }
     for (; count >= 4 && c + L <= ic; c += L)
         for (int64_t j = 0; j < count; j += 4) {
             const int64_t at = least(j, count - 4); /* the last four may overlap others */

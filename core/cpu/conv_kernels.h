@@ -40,13 +40,14 @@ typedef struct hk__conv_plan {
     int64_t image;      /* its elements, and room to read vectors at its end */
     /* A window is `outer` times `runs` runs of `run` elements. */
     int64_t outer, outer_step, runs, run_step, run, run_vecs;
-    int64_t window;       /* elements of a packed window: whole vectors */
-    int64_t places;       /* oh * ow */
-    int64_t width;        /* output channels in whole vectors, in elements */
-    int64_t panels;       /* of output channels, for tiles */
-    int64_t packed;       /* elements of the weights packed for forward, with the bias */
-    bool flat;            /* the way of forward */
-    int64_t length;       /* flat: elements of one channel's outputs, in whole vectors */
+    int64_t window; /* elements of a packed window: whole vectors */
+    int64_t places; /* oh * ow */
+    int64_t width;  /* output channels in whole vectors, in elements */
+    int64_t panels; /* of output channels, for tiles */
+    int64_t packed; /* elements of the weights packed for forward, with the bias */
+    bool flat;      /* the way of forward */
+    int64_t length; /* flat: elements of one channel's outputs, in whole vectors */
+    /* Of backward alone: */
     const int32_t *place; /* where each window begins in the image, output rows first */
     /* The places' numbers and where they begin, output columns first. */
     const int32_t *column, *column_place;
@@ -73,8 +74,8 @@ typedef struct hk__conv_kernels {
     /* y -> out: (oc, oh, ow). */
     void (*unpack_output)(const hk__conv_plan *p, const void *y, const void *packed, void *out);
 
-    /* g: (oc, oh, ow); sum: [oc][window] is added to, if not NULL, bias: [oc] too. room: 2·(places + lanes)
-       elements. */
+    /* g: (oc, oh, ow); sum: [oc][window] is added to, if not NULL, bias: [oc] too. room: places + lanes
+       elements, and as many int32. */
     void (*by_weights)(const hk__conv_plan *p, const void *g, const void *image, void *sum,
                        double *bias, void *room);
     /* gw: (ic, kh, kw) of one output channel (+)= Σ over parts; part b is at sum + b·step elements. */
