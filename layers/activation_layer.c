@@ -24,8 +24,8 @@ hk_tensor *hk__activation_parameter(hk_module *m, const char *name, bool per_cha
 }
 
 /* Axis 1 as maxout and gated units narrow it. */
-static hk_status narrow(const hk_module *m, hk_shape in, hk_shape *out) {
-    const hk__activation_state *a = m->state;
+static hk_status activation_shape(hk_module *m, void *state, hk_shape in, hk_shape *out) {
+    const hk__activation_state *a = state;
     const int by = hk_activation_widens(&a->spec), axis = in.rank > 1 ? 1 : 0;
     *out = in;
     if (by == 1 || in.rank < 1 || in.dim[axis] < 0) return HK_OK;
@@ -40,7 +40,7 @@ static hk_status narrow(const hk_module *m, hk_shape in, hk_shape *out) {
 static hk_status activation_build(hk_module *m, void *state, hk_shape in, hk_shape *out) {
     hk__activation_state *a = state;
     const hk_activation_info *info = a->spec.info;
-    HK_TRY(narrow(m, in, out));
+    HK_TRY(activation_shape(m, state, in, out));
     snprintf(a->stream, sizeof a->stream, "%s/%s", info->name, m->stream);
     if (info->kind == HK_ACTIVATION_NETWORK) return hk__network_build(m, a, in);
     const hk_activation_init *start = &info->inits[a->spec.init];
@@ -83,6 +83,7 @@ static void activation_destroy(hk_module *m, void *state) {
 const hk_module_class hk__activation_class = {.name = "activation",
                                               .state_size = sizeof(hk__activation_state),
                                               .build = activation_build,
+                                              .shape = activation_shape,
                                               .forward = activation_forward,
                                               .destroy = activation_destroy};
 
@@ -110,10 +111,6 @@ bool hk__is_plain_activation(const hk_module *m) {
     for (int k = 0; k < info->n_params; k++)
         if (a->params[k]) return false;
     return true;
-}
-
-hk_status hk__activation_shape_again(const hk_module *m, hk_shape in, hk_shape *out) {
-    return narrow(m, in, out);
 }
 
 double hk__gain_after(const hk_module *m) {

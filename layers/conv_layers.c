@@ -5,6 +5,7 @@
 
 typedef struct conv {
     int64_t in, out;
+    int64_t width; /* out, or wider for the activation behind it; 0: not asked yet */
     hk_pair kernel;
     hk_conv2d_config config;
     bool has_bias;
@@ -21,27 +22,28 @@ static hk_status check_input(const hk_module *m, const conv *l, hk_shape in) {
 }
 
 /* weight: `first` by `second` by the kernel; the fans are those of one output element and one input element. */
-static hk_status declare(hk_module *m, conv *l, int64_t first, int64_t second, int64_t out) {
+static hk_status declare(hk_module *m, conv *l, int64_t first, int64_t second) {
     const hk_shape shape = HK_SHAPE(first, second, l->kernel.h, l->kernel.w);
     const bool fits = hk_shape_count(shape) > 0; /* or it is refused below */
     const int64_t area = fits ? l->kernel.h * l->kernel.w : 0, groups = l->config.groups;
-    const hk_init weight = {
-        .kind = HK_INIT_WEIGHT, .fan_in = l->in / groups * area, .fan_out = out / groups * area};
+    const hk_init weight = {.kind = HK_INIT_WEIGHT,
+                            .fan_in = l->in / groups * area,
+                            .fan_out = l->width / groups * area};
     const hk_init bias = {.kind = HK_INIT_BIAS, .fan_in = weight.fan_in, .fan_out = weight.fan_out};
     l->weight = hk_module_parameter(m, "weight", shape, weight);
-    l->bias = l->has_bias ? hk_module_parameter(m, "bias", HK_SHAPE(out), bias) : HK_NO_BIAS;
+    l->bias = l->has_bias ? hk_module_parameter(m, "bias", HK_SHAPE(l->width), bias) : HK_NO_BIAS;
     return hk_error(hk_module_context(m));
 }
 
 /* --- conv2d ---------------------------------------------------------------------------------------------- */
 
-static hk_status conv_build(hk_module *m, void *state, hk_shape in, hk_shape *out) {
+static hk_status conv_shape(hk_module *m, void *state, hk_shape in, hk_shape *out) {
     conv *l = state;
     const hk_conv2d_config *s = &l->config;
     HK_TRY(check_input(m, l, in));
-    const int64_t width = l->out * hk__widening_after(m); /* as for a linear layer */
+    if (l->width == 0) l->width = l->out * hk__widening_after(m);
     const int64_t h = in.rank < 0 ? -1 : in.dim[2], w = in.rank < 0 ? -1 : in.dim[3];
-    *out = HK_SHAPE(in.rank < 0 ? -1 : in.dim[0], width,
+    *out = HK_SHAPE(in.rank < 0 ? -1 : in.dim[0], l->width,
                     hk__conv_size(h, l->kernel.h, s->stride.h, s->padding.h, s->dilation.h),
                     hk__conv_size(w, l->kernel.w, s->stride.w, s->padding.w, s->dilation.w));
     if (out->dim[2] == 0 || out->dim[3] == 0) {
@@ -52,7 +54,13 @@ static hk_status conv_build(hk_module *m, void *state, hk_shape in, hk_shape *ou
             hk__place_of(m), (long long)l->kernel.h, (long long)l->kernel.w,
             hk__shape_pattern(in, text, sizeof text));
     }
-    return declare(m, l, width, l->in / s->groups, width);
+    return HK_OK;
+}
+
+static hk_status conv_build(hk_module *m, void *state, hk_shape in, hk_shape *out) {
+    conv *l = state;
+    HK_TRY(conv_shape(m, state, in, out));
+    return declare(m, l, l->width, l->in / l->config.groups);
 }
 
 static hk_tensor *conv_forward(hk_module *m, void *state, hk_tensor *x) {
@@ -61,8 +69,11 @@ static hk_tensor *conv_forward(hk_module *m, void *state, hk_tensor *x) {
     return hk_conv2d_op(x, l->weight, l->bias, &l->config);
 }
 
-static const hk_module_class conv_class = {
-    .name = "conv2d", .state_size = sizeof(conv), .build = conv_build, .forward = conv_forward};
+static const hk_module_class conv_class = {.name = "conv2d",
+                                           .state_size = sizeof(conv),
+                                           .build = conv_build,
+                                           .shape = conv_shape,
+                                           .forward = conv_forward};
 
 bool hk__is_conv2d(const hk_module *m, hk_conv2d_config *config, hk_tensor **weight,
                    hk_tensor **bias) {
@@ -76,13 +87,13 @@ bool hk__is_conv2d(const hk_module *m, hk_conv2d_config *config, hk_tensor **wei
 
 /* --- conv_transpose2d ---------------------------------------------------------------------------------------- */
 
-static hk_status transpose_build(hk_module *m, void *state, hk_shape in, hk_shape *out) {
+static hk_status transpose_shape(hk_module *m, void *state, hk_shape in, hk_shape *out) {
     conv *l = state;
     const hk_conv2d_config *s = &l->config;
     HK_TRY(check_input(m, l, in));
-    const int64_t width = l->out * hk__widening_after(m);
+    if (l->width == 0) l->width = l->out * hk__widening_after(m);
     const int64_t h = in.rank < 0 ? -1 : in.dim[2], w = in.rank < 0 ? -1 : in.dim[3];
-    *out = HK_SHAPE(in.rank < 0 ? -1 : in.dim[0], width,
+    *out = HK_SHAPE(in.rank < 0 ? -1 : in.dim[0], l->width,
                     hk__conv_transpose_size(h, l->kernel.h, s->stride.h, s->padding.h,
                                             s->dilation.h, s->output_padding.h),
                     hk__conv_transpose_size(w, l->kernel.w, s->stride.w, s->padding.w,
@@ -93,7 +104,13 @@ static hk_status transpose_build(hk_module *m, void *state, hk_shape in, hk_shap
                        "%s: nothing is left of %s after its padding", hk__place_of(m),
                        hk__shape_pattern(in, text, sizeof text));
     }
-    return declare(m, l, l->in, width / s->groups, width);
+    return HK_OK;
+}
+
+static hk_status transpose_build(hk_module *m, void *state, hk_shape in, hk_shape *out) {
+    conv *l = state;
+    HK_TRY(transpose_shape(m, state, in, out));
+    return declare(m, l, l->in, l->width / l->config.groups);
 }
 
 static hk_tensor *transpose_forward(hk_module *m, void *state, hk_tensor *x) {
@@ -105,6 +122,7 @@ static hk_tensor *transpose_forward(hk_module *m, void *state, hk_tensor *x) {
 static const hk_module_class transpose_class = {.name = "conv_transpose2d",
                                                 .state_size = sizeof(conv),
                                                 .build = transpose_build,
+                                                .shape = transpose_shape,
                                                 .forward = transpose_forward};
 
 /* --- making ------------------------------------------------------------------------------------------------------ */

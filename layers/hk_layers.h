@@ -42,7 +42,8 @@ HK_API hk_module *hk_sequential_n(hk_context *ctx, int n, hk_module *const *memb
 
 /* --- layers for images: (n, c, h, w) -----------------------------------------------------------------------
 
-   Formulas, shapes and settings: hk_image_ops.h. config may be NULL where it has defaults for everything. */
+   Formulas, shapes and settings: hk_image_ops.h. config may be NULL where it has defaults for everything: not for
+   the two pools, which need a kernel. */
 
 /* weight: (out, in/groups, kernel.h, kernel.w), bias: (out). */
 HK_API hk_module *hk_conv2d(hk_context *ctx, int64_t in, int64_t out, hk_pair kernel,
@@ -139,7 +140,8 @@ HK_API void hk_module_destroy(hk_module *m);
    fn is called after each forward pass of m, in training and evaluation, with m's input and output: step tensors, to
    look at and to read, not to change. Hooks of a module run in the order in which they were added; what they compute
    is recorded on the tape like everything else. The handle belongs to m. Where hillock runs several modules as one
-   operation, it runs them one by one while one of them has a hook; the results are the same to the bit. */
+   operation, it runs them one by one while one of them has a hook; the results are the same to the bit. NULL and a
+   sticky error if fn is NULL or memory is out. */
 typedef struct hk_hook hk_hook;
 typedef void hk_forward_hook(hk_module *m, hk_tensor *x, hk_tensor *y, void *arg);
 HK_API hk_hook *hk_hook_forward(hk_module *m, hk_forward_hook *fn, void *arg);
@@ -163,14 +165,16 @@ HK_API const char *hk_init_name(int i); /* NULL outside */
 typedef struct hk_module_class {
     const char *name;  /* "linear": for summaries and names of random streams */
     size_t state_size; /* bytes of state, one copy for each module */
-    /* Declares parameters and adopts children (for these, call hk_module_shape), and sets *out from `in`;
-       unknown sizes are -1. Called once. */
+    /* Once, in the first place where the module stands: declares parameters, adopts children (for these, call
+       hk_module_shape), and sets *out from `in`; unknown sizes are -1. May be NULL if `shape` is not. */
     hk_status (*build)(hk_module *m, void *state, hk_shape in, hk_shape *out);
+    /* Sets *out alone, for any input and as often as there are places. NULL: what comes out of a second place with
+       another input is unknown. */
+    hk_status (*shape)(hk_module *m, void *state, hk_shape in, hk_shape *out);
     hk_tensor *(*forward)(hk_module *m, void *state, hk_tensor *x);
     void (*destroy)(hk_module *m, void *state); /* what build took; may be NULL */
-    bool
-        passes_on; /* the order of channels stays: what follows it follows what is before it, as an activation
-                       that decides the start and the width of the layer before */
+    /* The order of channels stays: the activation behind it decides the start and the width of the layer before. */
+    bool passes_on;
 } hk_module_class;
 
 /* state (state_size bytes, or NULL for zeros) is copied. cls must outlive the context. */

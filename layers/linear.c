@@ -4,30 +4,36 @@
 
 typedef struct linear {
     int64_t in, out;
+    int64_t
+        width; /* out, or wider for the activation behind it: a maxout makes it out again; 0: not asked yet */
     bool has_bias;
     hk_tensor *weight, *bias;
 } linear;
 
-static hk_status linear_build(hk_module *m, void *state, hk_shape in, hk_shape *out) {
+static hk_status linear_shape(hk_module *m, void *state, hk_shape in, hk_shape *out) {
     linear *l = state;
-    hk_context *ctx = hk_module_context(m);
     if (in.rank >= 0) {
         const int64_t last = in.rank > 0 ? in.dim[in.rank - 1] : 1;
         char text[160];
         if (in.rank < 1 || (last != -1 && last != l->in))
-            return hk_fail(ctx, HK_ERR_SHAPE, "linear", "%s takes (..., %lld), not %s",
+            return hk_fail(m->object.ctx, HK_ERR_SHAPE, "linear", "%s takes (..., %lld), not %s",
                            hk__place_of(m), (long long)l->in,
                            hk__shape_pattern(in, text, sizeof text));
     }
-    const int64_t width =
-        l->out * hk__widening_after(m); /* a maxout behind it makes it l->out again */
-    const hk_init weight = {.kind = HK_INIT_WEIGHT, .fan_in = l->in, .fan_out = width},
-                  bias = {.kind = HK_INIT_BIAS, .fan_in = l->in, .fan_out = width};
-    l->weight = hk_module_parameter(m, "weight", HK_SHAPE(width, l->in), weight);
-    l->bias = l->has_bias ? hk_module_parameter(m, "bias", HK_SHAPE(width), bias) : HK_NO_BIAS;
+    if (l->width == 0) l->width = l->out * hk__widening_after(m);
     *out = in.rank >= 0 ? in : HK_SHAPE(-1, -1);
-    out->dim[out->rank - 1] = width;
-    return hk_error(ctx);
+    out->dim[out->rank - 1] = l->width;
+    return HK_OK;
+}
+
+static hk_status linear_build(hk_module *m, void *state, hk_shape in, hk_shape *out) {
+    linear *l = state;
+    HK_TRY(linear_shape(m, state, in, out));
+    const hk_init weight = {.kind = HK_INIT_WEIGHT, .fan_in = l->in, .fan_out = l->width},
+                  bias = {.kind = HK_INIT_BIAS, .fan_in = l->in, .fan_out = l->width};
+    l->weight = hk_module_parameter(m, "weight", HK_SHAPE(l->width, l->in), weight);
+    l->bias = l->has_bias ? hk_module_parameter(m, "bias", HK_SHAPE(l->width), bias) : HK_NO_BIAS;
+    return hk_error(hk_module_context(m));
 }
 
 static hk_tensor *linear_forward(hk_module *m, void *state, hk_tensor *x) {
@@ -39,6 +45,7 @@ static hk_tensor *linear_forward(hk_module *m, void *state, hk_tensor *x) {
 static const hk_module_class linear_class = {.name = "linear",
                                              .state_size = sizeof(linear),
                                              .build = linear_build,
+                                             .shape = linear_shape,
                                              .forward = linear_forward};
 
 static hk_module *create(hk_context *ctx, int64_t in, int64_t out, bool has_bias) {

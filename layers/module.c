@@ -166,21 +166,11 @@ static hk_status name_child(hk_module *child) {
     return HK_OK;
 }
 
-/* The shape rule of a module that stands in a second place. Its parameters are shared, so its build, which
-   declares them, must not run again; only those without any may meet another shape there and tell what comes
-   out of it. */
+/* In a second place: the parameters are shared, so build, which declares them, must not run again. */
 static hk_status shape_again(hk_module *m, hk_shape in, hk_shape *out) {
-    if (hk_shape_equal(in, m->input))
-        *out = m->output;
-    else if (m->cls == &hk__activation_class)
-        return hk__activation_shape_again(m, in, out);
-    else if (hk__is_norm(m))
-        return hk__norm_shape_again(m, in, out);
-    else if (m->cls->passes_on && m->n_slots == 0 && m->n_buffers == 0)
-        return m->cls->build(m, m->state, in, out);
-    else
-        *out = HK_UNKNOWN;
-    return HK_OK;
+    const bool same = hk_shape_equal(in, m->input);
+    *out = same ? m->output : HK_UNKNOWN;
+    return same || !m->cls->shape ? HK_OK : m->cls->shape(m, m->state, in, out);
 }
 
 hk_status hk_module_shape(hk_module *child, hk_shape in, hk_shape *out) {
@@ -189,7 +179,8 @@ hk_status hk_module_shape(hk_module *child, hk_shape in, hk_shape *out) {
     if (child->parent) HK_TRY(name_child(child));
     child->building = true;
     *out = in;
-    const hk_status status = child->cls->build(child, child->state, in, out);
+    const hk_module_class *cls = child->cls;
+    const hk_status status = (cls->build ? cls->build : cls->shape)(child, child->state, in, out);
     child->building = false;
     if (status != HK_OK)
         return hk_fail(child->object.ctx, status, child->cls->name, "%s: %s", hk__place_of(child),

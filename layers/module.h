@@ -57,11 +57,6 @@ const char *hk__activation_name(const hk_module *m);
 double hk__gain_after(const hk_module *m);
 /* How many times as wide m's output must be for the activation that follows (maxout, gated units). */
 int hk__widening_after(const hk_module *m);
-/* The shape rule of an activation that stands in a second place. */
-hk_status hk__activation_shape_again(const hk_module *m, hk_shape in, hk_shape *out);
-/* Whether m normalises (norm_layers.c), and the shape rule of such a module that stands in a second place. */
-bool hk__is_norm(const hk_module *m);
-hk_status hk__norm_shape_again(const hk_module *m, hk_shape in, hk_shape *out);
 /* Draws the initial value of a slot by the initialiser's name. */
 hk_status hk__initialise(hk_module *m, const hk__slot *slot, const char *name);
 /* An error if there is none of that name; NULL is "auto". */

@@ -17,11 +17,6 @@ typedef struct norm {
 static const hk_module_class batch_norm1d_class, batch_norm2d_class, layer_norm_class,
     group_norm_class;
 
-bool hk__is_norm(const hk_module *m) {
-    return m->cls == &batch_norm1d_class || m->cls == &batch_norm2d_class ||
-           m->cls == &layer_norm_class || m->cls == &group_norm_class;
-}
-
 /* --- shapes ------------------------------------------------------------------------------------------------ */
 
 /* The shape of weight and bias for an input. */
@@ -79,7 +74,8 @@ static hk_status check_sizes(const hk_module *m, hk_shape in) {
 }
 
 /* What stands in two places normalises as many channels, or the same last axes, in both. */
-hk_status hk__norm_shape_again(const hk_module *m, hk_shape in, hk_shape *out) {
+static hk_status norm_shape(hk_module *m, void *state, hk_shape in, hk_shape *out) {
+    (void)state;
     *out = in;
     if (in.rank < 0) return HK_OK;
     HK_TRY(check_rank(m, in));
@@ -172,8 +168,8 @@ static hk_tensor *group_norm_forward(hk_module *m, void *state, hk_tensor *x) {
 
 #define HK_NORM_CLASS(kind, builds, runs)                                                          \
     {                                                                                              \
-        .name = kind, .state_size = sizeof(norm), .build = (builds), .forward = (runs),            \
-        .passes_on = true                                                                          \
+        .name = kind, .state_size = sizeof(norm), .build = (builds), .shape = norm_shape,          \
+        .forward = (runs), .passes_on = true                                                       \
     }
 static const hk_module_class batch_norm1d_class =
     HK_NORM_CLASS("batch_norm1d", batch_norm_build, batch_norm_forward);

@@ -16,7 +16,7 @@ static hk_status wants(hk_module *m, const char *what, hk_shape in) {
                    hk__place_of(m), what, hk__shape_pattern(in, text, sizeof text));
 }
 
-static hk_status pool_build(hk_module *m, void *state, hk_shape in, hk_shape *out) {
+static hk_status pool_shape(hk_module *m, void *state, hk_shape in, hk_shape *out) {
     const pool_layer *l = state;
     if (in.rank < 0) in = HK_SHAPE(-1, -1, -1, -1);
     if (in.rank != 4) return wants(m, "(n, c, h, w)", in);
@@ -41,7 +41,7 @@ static hk_tensor *pool_forward(hk_module *m, void *state, hk_tensor *x) {
 #define POOL_CLASS(kind)                                                                           \
     static const hk_module_class kind##_class = {.name = #kind,                                    \
                                                  .state_size = sizeof(pool_layer),                 \
-                                                 .build = pool_build,                              \
+                                                 .shape = pool_shape,                              \
                                                  .forward = pool_forward,                          \
                                                  .passes_on = true}
 POOL_CLASS(max_pool2d);
@@ -96,7 +96,7 @@ static int64_t channel_size(hk_shape x) {
     return count;
 }
 
-static hk_status global_build(hk_module *m, void *state, hk_shape in, hk_shape *out) {
+static hk_status global_shape(hk_module *m, void *state, hk_shape in, hk_shape *out) {
     (void)state;
     if (in.rank < 0) in = HK_SHAPE(-1, -1, -1);
     if (channel_size(in) == 0) return wants(m, "(n, c, ...) with elements", in);
@@ -118,7 +118,7 @@ static hk_tensor *global_forward(hk_module *m, void *state, hk_tensor *x) {
 }
 
 static const hk_module_class global_class = {
-    .name = "global_avg_pool", .build = global_build, .forward = global_forward, .passes_on = true};
+    .name = "global_avg_pool", .shape = global_shape, .forward = global_forward, .passes_on = true};
 
 hk_module *hk_global_avg_pool(hk_context *ctx) {
     return hk_module_create(ctx, &global_class, NULL);

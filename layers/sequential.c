@@ -31,7 +31,7 @@ static hk_status sequential_build(hk_module *m, void *state, hk_shape in, hk_sha
     (void)state;
     hk_shape shape = in;
     for (int i = 0; i < m->n_children; i++) {
-        m->children[i]->following = activation_after(m, i);
+        if (!m->children[i]->built) m->children[i]->following = activation_after(m, i);
         HK_TRY(hk_module_shape(m->children[i], shape, &shape));
         m->child_outputs[i] = shape;
     }

@@ -6,7 +6,7 @@
 
 /* --- flatten: (n, ...) -> (n, rest) -------------------------------------------------------------------- */
 
-static hk_status flatten_build(hk_module *m, void *state, hk_shape in, hk_shape *out) {
+static hk_status flatten_shape(hk_module *m, void *state, hk_shape in, hk_shape *out) {
     (void)m, (void)state;
     *out = HK_SHAPE(in.rank > 0 ? in.dim[0] : -1, in.rank < 0 ? -1 : 1);
     for (int i = 1; i < in.rank; i++) out->dim[1] = in.dim[i] < 0 ? -1 : out->dim[1] * in.dim[i];
@@ -19,11 +19,11 @@ static hk_tensor *flatten_forward(hk_module *m, void *state, hk_tensor *x) {
 }
 
 static const hk_module_class flatten_class = {
-    .name = "flatten", .build = flatten_build, .forward = flatten_forward, .passes_on = true};
+    .name = "flatten", .shape = flatten_shape, .forward = flatten_forward, .passes_on = true};
 
 hk_module *hk_flatten(hk_context *ctx) { return hk_module_create(ctx, &flatten_class, NULL); }
 
-/* --- dropout of elements and of channels, alpha-dropout ---------------------------------------------------------------------------- */
+/* --- dropout of elements and of channels, alpha-dropout ---------------------------------------------------- */
 
 typedef struct dropout {
     double p;
@@ -31,12 +31,17 @@ typedef struct dropout {
     char stream[160];
 } dropout;
 
+static hk_status dropout_shape(hk_module *m, void *state, hk_shape in, hk_shape *out) {
+    (void)m, (void)state;
+    *out = in;
+    return HK_OK;
+}
+
 /* The stream is named by the module's place among its like, "dropout/dropout0". */
 static hk_status dropout_build(hk_module *m, void *state, hk_shape in, hk_shape *out) {
     dropout *d = state;
     snprintf(d->stream, sizeof d->stream, "dropout/%s", m->stream);
-    *out = in;
-    return HK_OK;
+    return dropout_shape(m, state, in, out);
 }
 
 static hk_tensor *dropout_forward(hk_module *m, void *state, hk_tensor *x) {
@@ -47,16 +52,19 @@ static hk_tensor *dropout_forward(hk_module *m, void *state, hk_tensor *x) {
 static const hk_module_class dropout_class = {.name = "dropout",
                                               .state_size = sizeof(dropout),
                                               .build = dropout_build,
+                                              .shape = dropout_shape,
                                               .forward = dropout_forward,
                                               .passes_on = true};
 static const hk_module_class dropout2d_class = {.name = "dropout2d",
                                                 .state_size = sizeof(dropout),
                                                 .build = dropout_build,
+                                                .shape = dropout_shape,
                                                 .forward = dropout_forward,
                                                 .passes_on = true};
 static const hk_module_class alpha_dropout_class = {.name = "alpha_dropout",
                                                     .state_size = sizeof(dropout),
                                                     .build = dropout_build,
+                                                    .shape = dropout_shape,
                                                     .forward = dropout_forward,
                                                     .passes_on = true};
 

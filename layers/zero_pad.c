@@ -16,7 +16,7 @@ static hk_status check_rank(const hk_module *m, hk_shape in) {
                    hk__place_of(m), hk__shape_pattern(in, text, sizeof text));
 }
 
-static hk_status zero_pad_build(hk_module *m, void *state, hk_shape in, hk_shape *out) {
+static hk_status zero_pad_shape(hk_module *m, void *state, hk_shape in, hk_shape *out) {
     const zero_pad *pad = state;
     HK_TRY(check_rank(m, in));
     *out = in.rank < 0 ? HK_SHAPE(-1, -1, -1, -1) : in;
@@ -34,7 +34,7 @@ static hk_tensor *zero_pad_forward(hk_module *m, void *state, hk_tensor *x) {
 
 static const hk_module_class zero_pad_class = {.name = "zero_pad2d",
                                                .state_size = sizeof(zero_pad),
-                                               .build = zero_pad_build,
+                                               .shape = zero_pad_shape,
                                                .forward = zero_pad_forward,
                                                .passes_on = true};
 

@@ -1,5 +1,5 @@
-# What the tests of training programs share: checks, and a small data set. Sourced by test_cli.sh and test_cnn_cli.sh, which
-# set `program` first; the current folder is then an empty one of its own.
+# What the tests of programs share: running one, and checks of what it said. Sourced after `program` is set; the current
+# folder is then an empty one of its own.
 # SPDX-License-Identifier: MIT
 source=$(cd "$(dirname "$0")/.." && pwd)
 work=$(mktemp -d) || exit 1
@@ -51,22 +51,3 @@ done_if_more_than() {
     echo "$checks checks, $failures failed"
     [ "$failures" = 0 ] && [ "$checks" -gt "$1" ]
 }
-
-# --- a small data set: the first items of MNIST, raw and gzipped ---------------------------------------------
-
-# images FILE COUNT COUNT_IN_OCTAL_BYTES: cut from FILE, with the header's count set.
-images() {
-    # shellcheck disable=SC2059 # the count stands in the format on purpose
-    printf '\000\000\010\003\000\000'"$3"'\000\000\000\034\000\000\000\034'
-    gzip -dc "$source/data/mnist/$1-images-idx3-ubyte.gz" 2>/dev/null | tail -c +17 | head -c $(($2 * 784))
-}
-labels() {
-    # shellcheck disable=SC2059
-    printf '\000\000\010\001\000\000'"$3"
-    gzip -dc "$source/data/mnist/$1-labels-idx1-ubyte.gz" 2>/dev/null | tail -c +9 | head -c "$2"
-}
-mkdir tiny
-images train 256 '\001\000' >tiny/train-images-idx3-ubyte
-labels train 256 '\001\000' >tiny/train-labels-idx1-ubyte
-images t10k 128 '\000\200' | gzip >tiny/t10k-images-idx3-ubyte.gz
-labels t10k 128 '\000\200' | gzip >tiny/t10k-labels-idx1-ubyte.gz

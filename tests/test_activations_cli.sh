@@ -5,41 +5,13 @@
 # SPDX-License-Identifier: MIT
 set -u
 program=$1
-[ -x "$program" ] || exit 1
-work=$(mktemp -d) || exit 1
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-checks=0
-failures=0
-told=no
-
-# ok WHAT COMMAND...: counts a check, and shows what the program said when the first of a run fails.
-ok() {
-    what=$1
-    shift
-    checks=$((checks + 1))
-    "$@" && return
-    failures=$((failures + 1))
-    echo "FAILED: $what ($*)"
-    [ "$told" = yes ] && return
-    told=yes
-    sed 's/^/    stderr: /' err
-    tail -n 5 out | sed 's/^/    stdout: /'
-}
-lines() { wc -l <"$1" | tr -d ' '; }
-has() { grep -qF -- "$1" "$2"; }
-run() {
-    told=no
-    "$program" "$@" >out 2>err
-    code=$?
-}
-# good ARGUMENT...: exit code 0, and nothing on stderr.
+. "$(dirname "$0")/cli.sh"
+# Unlike those of training programs, its tables may be wider than 80 columns, and bad input leaves stdout empty.
 good() {
     run "$@"
     ok "exit code of $*" [ "$code" = 0 ]
     ok "nothing on stderr for $*" [ ! -s err ]
 }
-# bad CULPRIT ARGUMENT...: exit code 2, nothing on stdout, and one line on stderr that names the culprit.
 bad() {
     culprit=$1
     shift
@@ -347,5 +319,4 @@ bad 'not a multiple of 2' bench maxout --shape 3x3
 bad "unknown instruction set 'avx9'" bench relu --isa avx9
 bad 'unknown option --bogus' bench --bogus
 
-echo "$checks checks, $failures failed"
-[ "$failures" = 0 ] && [ "$checks" -gt 400 ]
+done_if_more_than 400

@@ -78,7 +78,7 @@ static void names_and_values(void **state) {
                         number(bias, i) == 0);
         assert_int_equal(*(const int32_t *)batches->data, 0);
         assert_null(hk_module_find(net, "0.running"));
-        expect_error(ctx, HK_ERR_NAME, "there is no parameter '0.running'");
+        expect_error(ctx, HK_ERR_NAME, "there is no parameter or buffer '0.running'");
         hk_tensor_destroy(
             hk_module_find(net, "0.running_mean")); /* the module's: nothing happens */
         assert_non_null(hk_module_find(net, "0.running_mean"));
@@ -96,6 +96,11 @@ static hk_status counter_build(hk_module *m, void *state, hk_shape in, hk_shape 
     *out = in;
     return hk_error(hk_module_context(m));
 }
+static hk_status counter_shape(hk_module *m, void *state, hk_shape in, hk_shape *out) {
+    (void)m, (void)state;
+    *out = in;
+    return HK_OK;
+}
 static hk_tensor *counter_forward(hk_module *m, void *state, hk_tensor *x) {
     if (hk_buffers_enabled(hk_module_context(m)))
         ++*(double *)hk_tensor_data(((counter *)state)->calls);
@@ -104,6 +109,7 @@ static hk_tensor *counter_forward(hk_module *m, void *state, hk_tensor *x) {
 static const hk_module_class counter_class = {.name = "counter",
                                               .state_size = sizeof(counter),
                                               .build = counter_build,
+                                              .shape = counter_shape,
                                               .forward = counter_forward,
                                               .passes_on = true};
 

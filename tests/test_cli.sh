@@ -5,6 +5,7 @@
 set -u
 program=$1
 . "$(dirname "$0")/cli.sh"
+. "$source/tests/tiny_mnist.sh"
 
 copy() { # copy NAME: a copy of tiny to spoil
     rm -rf "$1"

@@ -111,7 +111,7 @@ static void names_and_kinds(void **state) {
     assert_int_equal(hk_module_parameters(hk_module_child_at(net, 0)).count, 0);
     assert_ptr_equal(hk_module_find(part, "1.1.bias"), hk_module_find(net, "1.1.bias"));
     assert_null(hk_module_find(part, "3.weight"));
-    expect_error(ctx, HK_ERR_NAME, "there is no parameter '3.weight'");
+    expect_error(ctx, HK_ERR_NAME, "there is no parameter or buffer '3.weight'");
 
     assert_string_equal(hk_module_name(net), "");
     assert_string_equal(hk_module_kind(net), "sequential");

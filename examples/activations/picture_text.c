@@ -6,10 +6,10 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "folder.h"
 #include "options.h"
 
 enum { PATH_MOST = 4096 };
@@ -100,21 +100,12 @@ static void close_file(pictures *p, FILE *file, const char *name) {
     if (fclose(file) != 0 || bad) fail(p, name);
 }
 
-/* And the folders it is in. */
 static bool make_folder(pictures *p, const char *path) {
     char part[PATH_MOST];
     snprintf(part, sizeof part, "%s", path);
-    for (char *at = part + 1;; at++) {
-        const char end = *at;
-        if (end != '/' && end != 0) continue;
-        *at = 0;
-        if (mkdir(part, 0777) != 0 && errno != EEXIST) {
-            fail(p, part);
-            return false;
-        }
-        if (end == 0) return true;
-        *at = end;
-    }
+    if (folder_make(part)) return true;
+    fail(p, part);
+    return false;
 }
 
 /* What all pictures share. In SVG the font is the reader's, in PNG this machine's. */

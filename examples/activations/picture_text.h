@@ -3,7 +3,7 @@
 #ifndef ACTIVATIONS_PICTURE_TEXT_H
 #define ACTIVATIONS_PICTURE_TEXT_H
 
-#include "picture.h"
+#include "pictures.h"
 
 /* In single quotes, as gnuplot reads them. */
 void picture_quote(FILE *file, const char *text);

@@ -6,7 +6,7 @@
 
 #include "arguments.h"
 #include "commands.h"
-#include "picture.h"
+#include "pictures.h"
 
 enum { TEXT_MOST = 256, TITLE_MOST = 90, FAMILY_MOST = 16 };
 

@@ -5,6 +5,7 @@
    that could change the result is as it was: every setting, the library's version, the
    instruction set, and a hash of what the kernels give on sampled floats, so that a kernel that
    was changed is scanned again. Numbers are in hexadecimal, exact. */
+#include "folder.h"
 #include "properties.h"
 
 #include <errno.h>
@@ -75,17 +76,6 @@ static bool find_folder(const char *folder, char *path, size_t size) {
     if (cache && *cache == '/') return snprintf(path, size, "%s/hillock", cache) < (int)size;
     if (home && *home) return snprintf(path, size, "%s/.cache/hillock", home) < (int)size;
     return false;
-}
-
-/* Makes a folder and those above it. */
-static bool make_folder(char *path) {
-    for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-        *slash = 0;
-        const bool bad = mkdir(path, 0777) != 0 && errno != EEXIST;
-        *slash = '/';
-        if (bad) return false;
-    }
-    return mkdir(path, 0777) == 0 || errno == EEXIST;
 }
 
 static void make_key(const kernels *k, int stride, const char *folder, cache_key *key) {
@@ -163,7 +153,7 @@ bool scan_cached(const char *text, const char *isa, int stride, int threads, con
     cache_key key, all;
     char path[4096] = "";
     if (!identify(text, isa, &k)) return false;
-    const bool have = find_folder(folder, path, sizeof path) && make_folder(path);
+    const bool have = find_folder(folder, path, sizeof path) && folder_make(path);
     make_key(&k, stride, path, &key);
     make_key(&k, 1, path, &all);
     *cached = have && !fresh;

@@ -2,6 +2,7 @@
    SPDX-License-Identifier: MIT */
 #include "feature_maps.h"
 
+#include "folder.h"
 #include "picture.h"
 
 #include <errno.h>
@@ -39,7 +40,7 @@ void feature_maps_place(training *run, const char *folder) {
                    folder);
     for (int i = 0; i < 2; i++) {
         char path[PATH_MOST];
-        const char *culprit = picture_place(folder, files[i], path, sizeof path);
+        const char *culprit = folder_place(folder, files[i], path, sizeof path);
         if (culprit)
             train_fail(run, EXIT_BAD_INPUT, "--out %s: cannot write %s: %s", folder, culprit,
                        strerror(errno));

@@ -52,8 +52,4 @@ void picture_paste(picture *p, int x, int y, const picture_cells *cells);
 /* The greatest absolute value of n numbers, for `most`; 1 if all are 0. */
 double picture_most(int64_t n, const float *value);
 
-/* Makes a folder, and those it is in, if they are missing, and sees whether the file can be written
-   there. NULL, or the path that cannot be made or written, for errno's reason; it lies in `path`. */
-const char *picture_place(const char *folder, const char *file, char *path, size_t size);
-
 #endif

@@ -1,6 +1,6 @@
-/* picture.c: the gnuplot scripts of curves.
+/* pictures.c: the gnuplot scripts of curves.
    SPDX-License-Identifier: MIT */
-#include "picture.h"
+#include "pictures.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,10 +1,10 @@
-/* picture.h: writes the data and the gnuplot scripts of curves, and has gnuplot draw them.
+/* pictures.h: writes the data and the gnuplot scripts of curves, and has gnuplot draw them.
    SPDX-License-Identifier: MIT
 
    In the folder: plot.gp, which draws everything again (cd DIR && gnuplot plot.gp), and data/ with a
    file of points for each activation, a script for each picture and the style they share. */
-#ifndef ACTIVATIONS_PICTURE_H
-#define ACTIVATIONS_PICTURE_H
+#ifndef ACTIVATIONS_PICTURES_H
+#define ACTIVATIONS_PICTURES_H
 
 #include <stdio.h>
 
