@@ -8,6 +8,7 @@
 #include "hk_base.h"
 #include "hk_context.h"
 #include "hk_data.h"
+#include "hk_hook.h"
 #include "hk_image_ops.h"
 #include "hk_layers.h"
 #include "hk_ops.h"

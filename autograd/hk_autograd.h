@@ -7,6 +7,7 @@
 #ifndef HK_AUTOGRAD_H
 #define HK_AUTOGRAD_H
 
+#include "hk_hook.h"
 #include "hk_ops.h"
 
 HK_BEGIN_DECLS
@@ -39,6 +40,19 @@ HK_API hk_tensor *hk_jvp(hk_context *ctx, hk_tensor *y, int n, hk_tensor *const 
 /* Switched on, every forward and backward result is checked, and the first value that is not finite is
    the error HK_ERR_NONFINITE, naming the operation, the tensor and the index. Costs a pass over each. */
 HK_API void hk_nan_guard(hk_context *ctx, bool on);
+
+/* --- hooks: looking at gradients (handles: hk_hook.h) ------------------------------------------------------
+
+   Called in a backward pass that reaches t, when t's gradient is complete: of an intermediate, before it goes on to
+   what t was made from; of a kept tensor, at the end of the pass, and then as accumulated so far. `grad` is to read. The
+   hook of an intermediate ends with the step. NULL and a sticky error if t cannot have a gradient (HK_ERR_GRADIENT), fn
+   is NULL, or memory is out. */
+typedef void hk_grad_hook(hk_tensor *t, hk_tensor *grad, void *arg);
+HK_API hk_hook *hk_hook_grad(hk_tensor *t, hk_grad_hook *fn, void *arg);
+/* Called at the end of each backward pass without error, after the hooks of tensors. The step still has all its
+   tensors: hk_grad gives the gradient of any of them. Belongs to the context. */
+typedef void hk_backward_hook(hk_context *ctx, void *arg);
+HK_API hk_hook *hk_hook_backward(hk_context *ctx, hk_backward_hook *fn, void *arg);
 
 /* --- one's own operation -------------------------------------------------------------------------- */
 

@@ -9,6 +9,7 @@
 static void tape_reset(struct hk__tape *tape) { tape->count = 0; }
 
 static void tape_free(struct hk__tape *tape) {
+    hk__hooks_free(&tape->after);
     free(tape->nodes);
     free(tape);
 }
@@ -230,6 +231,68 @@ hk_status hk__shapes_differ(hk_op_call *c, const char *rule, const hk_tensor *a,
                    hk__tensor_text(a, left, sizeof left), hk__tensor_text(b, right, sizeof right));
 }
 
+/* --- hooks ----------------------------------------------------------------------------------------------- */
+
+hk_hook *hk_hook_grad(hk_tensor *t, hk_grad_hook *fn, void *arg) {
+    if (!t || hk__check(t->ctx, t, "hook_grad") != HK_OK) return NULL;
+    hk_context *ctx = t->ctx;
+    char text[160];
+    if (!t->requires) {
+        hk_fail(ctx, HK_ERR_GRADIENT, "hook_grad", "%s has no gradient",
+                hk__tensor_text(t, text, sizeof text));
+        return NULL;
+    }
+    const bool of_step = t->step != 0;
+    if (!t->hooks) {
+        t->hooks =
+            of_step ? hk__arena_alloc(&ctx->memory, sizeof *t->hooks) : malloc(sizeof *t->hooks);
+        if (!t->hooks) {
+            hk_fail(ctx, HK_ERR_MEMORY, "hook_grad", "no memory");
+            return NULL;
+        }
+        *t->hooks = (hk__grad_hooks){.tensor = t};
+    }
+    return hk__hook_add(ctx, &t->hooks->list, "hook_grad", (hk__hook_fn *)fn, arg, of_step);
+}
+
+static void call_with_grad(const hk_hook *hook, void *what) {
+    hk_tensor *t = what;
+    ((hk_grad_hook *)hook->fn)(t, t->grad, hook->arg);
+}
+
+/* Calls the hooks of t, whose gradient is complete. */
+static void show_grad(hk_tensor *t) {
+    hk__grad_settle(t->grad);
+    hk__hooks_run(&t->hooks->list, call_with_grad, t);
+}
+
+/* Notes a kept tensor whose gradient will be complete at the end. */
+static void note_reached(struct hk__tape *tape, hk__grad_hooks *hooks) {
+    if (hooks->reached) return;
+    hooks->reached = true;
+    hooks->next = NULL;
+    *tape->reached_end = hooks;
+    tape->reached_end = &hooks->next;
+}
+
+static void forget_reached(struct hk__tape *tape, bool show) {
+    for (hk__grad_hooks *h = tape->reached; h; h = h->next) {
+        h->reached = false;
+        if (show && h->tensor->ctx->status == HK_OK) show_grad(h->tensor);
+    }
+    tape->reached = NULL;
+}
+
+hk_hook *hk_hook_backward(hk_context *ctx, hk_backward_hook *fn, void *arg) {
+    struct hk__tape *tape = ctx ? tape_of(ctx) : NULL;
+    if (!tape) return NULL;
+    return hk__hook_add(ctx, &tape->after, "hook_backward", (hk__hook_fn *)fn, arg, false);
+}
+
+static void call_after(const hk_hook *hook, void *what) {
+    ((hk_backward_hook *)hook->fn)(what, hook->arg);
+}
+
 /* --- reverse mode -------------------------------------------------------------------------------------- */
 
 bool hk_op_needs(const hk_op_call *c, int i) { return c->gin && c->gin[i]; }
@@ -272,7 +335,8 @@ static hk__node *start_of(hk_context *ctx, hk_tensor *y, const char *where) {
 }
 
 /* Gradients of a node's inputs, where needed; an intermediate gets one on first use. */
-static hk_status collect_inputs(hk_context *ctx, const hk__node *node, hk_tensor **gin) {
+static hk_status collect_inputs(hk_context *ctx, struct hk__tape *tape, const hk__node *node,
+                                hk_tensor **gin) {
     for (int i = 0; i < node->n_in; i++) {
         hk_tensor *x = node->in[i];
         gin[i] = NULL;
@@ -283,6 +347,7 @@ static hk_status collect_inputs(hk_context *ctx, const hk__node *node, hk_tensor
             x->grad->clean = true;
             x->grad->name = x->name;
         }
+        if (x->step == 0 && x->hooks) note_reached(tape, x->hooks);
         gin[i] = x->grad;
     }
     return HK_OK;
@@ -299,7 +364,9 @@ static hk_status node_backward(hk_context *ctx, struct hk__tape *tape, const hk_
                        node->op->name);
     if (!node->op->backward)
         return hk_fail(ctx, HK_ERR_GRADIENT, "backward", "%s has no gradient", node->op->name);
-    HK_TRY(collect_inputs(ctx, node, gin));
+    for (int k = 0; k < node->n_out; k++)
+        if (gout[k] && node->out[k]->hooks) show_grad(node->out[k]);
+    HK_TRY(collect_inputs(ctx, tape, node, gin));
     hk_op_call c = {.ctx = ctx,
                     .op = node->op,
                     .attr = node->attr,
@@ -334,9 +401,12 @@ hk_status hk_backward_from(hk_context *ctx, hk_tensor *y, hk_tensor *gy) {
     for (int64_t i = 0; i < tape->count; i++)
         for (int k = 0; k < tape->nodes[i]->n_out; k++) tape->nodes[i]->out[k]->grad = NULL;
     y->grad = gy;
+    tape->reached_end = &tape->reached;
     tape->inside++;
     for (int64_t i = last->index; i >= 0 && ctx->status == HK_OK; i--)
         (void)node_backward(ctx, tape, tape->nodes[i]);
+    forget_reached(tape, ctx->status == HK_OK);
+    if (ctx->status == HK_OK && tape->after.first) hk__hooks_run(&tape->after, call_after, ctx);
     tape->inside--;
     ctx->stepped_backward = true;
     return ctx->status;

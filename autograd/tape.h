@@ -29,6 +29,8 @@ struct hk__tape {
     bool off;   /* the user switched recording off */
     int inside; /* > 0 while an op runs: its own operations are not recorded */
     bool nan_guard;
+    hk__grad_hooks *reached, **reached_end; /* kept tensors with hooks, in a backward pass */
+    hk__hooks after;                        /* a backward pass */
 };
 
 /* hk_apply for ops of the library: one output. */

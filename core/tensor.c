@@ -192,6 +192,8 @@ hk_tensor *hk__kept_header(hk_context *ctx, hk_dtype dtype, hk_shape shape, cons
 
 void hk__kept_free(hk_tensor *t) {
     if (!t) return;
+    if (t->hooks) hk__hooks_free(&t->hooks->list);
+    free(t->hooks);
     hk__free(t->storage);
     free(t->own_name);
     free(t);

@@ -3,7 +3,7 @@
 #ifndef HK_TENSOR_PRIVATE_H
 #define HK_TENSOR_PRIVATE_H
 
-#include "context.h"
+#include "hook.h"
 
 HK_BEGIN_DECLS
 
@@ -21,13 +21,23 @@ struct hk_tensor {
     bool clean;    /* it is a gradient that is zero, but its memory was not yet written */
     hk_tensor *grad;
     hk_tensor *tangent;
-    void *node; /* what made it, opaque to core */
+    void *node;                   /* what made it, opaque to core */
+    struct hk__grad_hooks *hooks; /* called with its gradient; NULL: never had any */
 
     /* kept tensors only */
     void *storage; /* freed with the tensor; NULL: data belongs to someone else */
     char *own_name;
     hk_tensor *next, *previous;
 };
+
+/* The hooks of a tensor's gradient. */
+typedef struct hk__grad_hooks {
+    hk__hooks list;
+    hk_tensor *tensor;
+    struct hk__grad_hooks
+        *next; /* of a kept tensor: in the list of those that a backward has reached */
+    bool reached;
+} hk__grad_hooks;
 
 /* A step tensor without memory (data NULL), contiguous strides. */
 hk_tensor *hk__header(hk_context *ctx, hk_dtype dtype, hk_shape shape);

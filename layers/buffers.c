@@ -87,6 +87,7 @@ hk_tensor *hk_module_find(hk_module *m, const char *name) {
     hk_tensor *t = find_in(hk_module_parameters(m), name);
     if (!t) t = find_in(hk_module_buffers(m), name);
     if (!t && m)
-        hk_fail(m->object.ctx, HK_ERR_NAME, "module_find", "there is no parameter or buffer '%s'", name);
+        hk_fail(m->object.ctx, HK_ERR_NAME, "module_find", "there is no parameter or buffer '%s'",
+                name);
     return t;
 }

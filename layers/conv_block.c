@@ -194,7 +194,7 @@ int hk__conv_block_length(hk_module *const *members, int count) {
         !hk__is_plain_activation(members[1]) || !hk__is_max_pool_2x2(members[2]))
         return 0;
     for (int i = 0; i < 3; i++)
-        if (members[i]->hooks) return 0;
+        if (hk__is_hooked(members[i])) return 0;
     const hk_shape z = members[0]->output;
     const bool fits = z.rank == 4 && z.dim[2] >= 2 && z.dim[3] >= 2;
     return fits && !hk__nan_guarded(members[0]->object.ctx) ? 3 : 0;

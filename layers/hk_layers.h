@@ -135,18 +135,15 @@ HK_API hk_context *hk_module_context(const hk_module *m);
 /* Destroys a module that no parent has taken, its children, parameters and gradients. */
 HK_API void hk_module_destroy(hk_module *m);
 
-/* --- hooks: looking in ---------------------------------------------------------------------------------
+/* --- hooks: looking in (handles: hk_hook.h) --------------------------------------------------------------
 
-   fn is called after each forward pass of m, in training and evaluation, with m's input and output: step tensors, to
-   look at and to read, not to change. Hooks of a module run in the order in which they were added; what they compute
-   is recorded on the tape like everything else. The handle belongs to m. Where hillock runs several modules as one
-   operation, it runs them one by one while one of them has a hook; the results are the same to the bit. NULL and a
-   sticky error if fn is NULL or memory is out. */
-typedef struct hk_hook hk_hook;
+   fn is called before, or after, each forward pass of m, in training and evaluation, with m's input and, after, its
+   output (before: NULL): step tensors, to look at and to read, not to change. What a hook computes is recorded on the
+   tape like everything else. Where hillock runs several modules as one operation, it runs them one by one while a hook
+   of one of them is on; the results are the same to the bit. NULL and a sticky error if fn is NULL or memory is out. */
 typedef void hk_forward_hook(hk_module *m, hk_tensor *x, hk_tensor *y, void *arg);
+HK_API hk_hook *hk_hook_before(hk_module *m, hk_forward_hook *fn, void *arg);
 HK_API hk_hook *hk_hook_forward(hk_module *m, hk_forward_hook *fn, void *arg);
-/* Also from inside of a hook. */
-HK_API void hk_hook_remove(hk_hook *hook);
 
 /* --- initialisers --------------------------------------------------------------------------------------
 

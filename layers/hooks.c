@@ -1,58 +1,31 @@
 /* hooks.c: functions of the user that are called when a module runs.
    SPDX-License-Identifier: MIT */
-#include <stdlib.h>
-
 #include "module.h"
 
-struct hk_hook {
+typedef struct pass {
     hk_module *module;
-    hk_hook *next;
-    hk_forward_hook *fn; /* NULL: removed while hooks were running */
-    void *arg;
-};
+    hk_tensor *x, *y;
+} pass;
+
+static void call(const hk_hook *hook, void *what) {
+    const pass *p = what;
+    ((hk_forward_hook *)hook->fn)(p->module, p->x, p->y, hook->arg);
+}
+
+void hk__run_hooks(hk_module *m, hk__hooks *list, hk_tensor *x, hk_tensor *y) {
+    if (list->first) hk__hooks_run(list, call, &(pass){m, x, y});
+}
+
+hk_hook *hk_hook_before(hk_module *m, hk_forward_hook *fn, void *arg) {
+    return m ? hk__hook_add(m->object.ctx, &m->before, "hook_before", (hk__hook_fn *)fn, arg, false)
+             : NULL;
+}
 
 hk_hook *hk_hook_forward(hk_module *m, hk_forward_hook *fn, void *arg) {
-    if (!m || hk_error(m->object.ctx) != HK_OK) return NULL;
-    hk_hook *hook = fn ? malloc(sizeof *hook) : NULL;
-    if (!hook) {
-        hk_fail(m->object.ctx, fn ? HK_ERR_MEMORY : HK_ERR_ARGUMENT, "hook_forward",
-                fn ? "no memory" : "a function must be given");
-        return NULL;
-    }
-    *hook = (hk_hook){.module = m, .fn = fn, .arg = arg};
-    hk_hook **end = &m->hooks;
-    while (*end) end = &(*end)->next;
-    *end = hook;
-    return hook;
+    return m ? hk__hook_add(m->object.ctx, &m->after, "hook_forward", (hk__hook_fn *)fn, arg, false)
+             : NULL;
 }
 
-/* Frees those that were removed. */
-static void sweep(hk_module *m) {
-    for (hk_hook **at = &m->hooks; *at;) {
-        hk_hook *hook = *at;
-        if (hook->fn) {
-            at = &hook->next;
-            continue;
-        }
-        *at = hook->next;
-        free(hook);
-    }
-}
-
-void hk_hook_remove(hk_hook *hook) {
-    if (!hook) return;
-    hook->fn = NULL;
-    if (hook->module->hooks_running == 0) sweep(hook->module);
-}
-
-void hk__run_hooks(hk_module *m, hk_tensor *x, hk_tensor *y) {
-    m->hooks_running++;
-    for (hk_hook *hook = m->hooks; hook; hook = hook->next)
-        if (hook->fn) hook->fn(m, x, y, hook->arg);
-    if (--m->hooks_running == 0) sweep(m);
-}
-
-void hk__free_hooks(hk_module *m) {
-    for (hk_hook *hook = m->hooks; hook; hook = hook->next) hook->fn = NULL;
-    sweep(m);
+bool hk__is_hooked(const hk_module *m) {
+    return hk__hooks_on(&m->before) || hk__hooks_on(&m->after);
 }

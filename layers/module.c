@@ -37,7 +37,8 @@ static void module_free(hk__object *object) {
     free(m->name);
     free(m->stream);
     free(m->state);
-    hk__free_hooks(m);
+    hk__hooks_free(&m->before);
+    hk__hooks_free(&m->after);
     free(m);
 }
 
@@ -338,8 +339,9 @@ hk_tensor *hk_forward(hk_module *m, hk_tensor *x) {
         if (input.rank > 0) input.dim[0] = -1;
         if (hk__ensure_built(m, input) != HK_OK) return NULL;
     }
+    hk__run_hooks(m, &m->before, x, NULL);
     hk_tensor *y = m->cls->forward(m, m->state, x);
-    if (m->hooks && y) hk__run_hooks(m, x, y);
+    if (y) hk__run_hooks(m, &m->after, x, y);
     return y;
 }
 

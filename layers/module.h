@@ -5,6 +5,7 @@
 
 #include "context.h"
 #include "hk_layers.h"
+#include "hook.h"
 #include "tensor.h"
 
 HK_BEGIN_DECLS
@@ -35,9 +36,8 @@ struct hk_module {
     int n_buffers;
     hk_shape input, output; /* of the place where it was built */
     bool training, building, built, failed, visited;
-    hk_hook *hooks;
-    int hooks_running;    /* > 0 while they are called */
-    hk_module *following; /* the activation that its output goes to, if the parent knows one */
+    hk__hooks before, after; /* of a forward pass */
+    hk_module *following;    /* the activation that its output goes to, if the parent knows one */
 
     /* of a root, once built */
     void *weights, *grads;
@@ -72,9 +72,9 @@ const char *hk__shape_pattern(hk_shape shape, char *buffer, size_t size);
 char *hk__joined(const char *a, const char *separator, const char *b);
 /* Notes all buffers of a tree in its root. */
 hk_status hk__list_buffers(hk_module *root);
-/* Calls m's hooks, or frees them (hooks.c). */
-void hk__run_hooks(hk_module *m, hk_tensor *x, hk_tensor *y);
-void hk__free_hooks(hk_module *m);
+/* Calls the hooks of m on that list of its two; whether any would be called (hooks.c). */
+void hk__run_hooks(hk_module *m, hk__hooks *list, hk_tensor *x, hk_tensor *y);
+bool hk__is_hooked(const hk_module *m);
 /* What a fused group must know of its members (conv_block.c). Whether m is a conv2d, and if so its settings, weight
    and bias (or HK_NO_BIAS); an activation that is a function of an element with fixed parameters; a max pooling of
    2 x 2 without padding. */
