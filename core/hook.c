@@ -70,6 +70,9 @@ void hk__hooks_run(hk__hooks *list, void (*call)(const hk_hook *hook, void *what
 }
 
 void hk__hooks_free(hk__hooks *list) {
-    for (hk_hook *hook = list->first; hook; hook = hook->next) hook->fn = NULL;
+    for (hk_hook *hook = list->first; hook; hook = hook->next) {
+        if (hook->fn && hook->ended) hook->ended(hook->arg);
+        hook->fn = NULL;
+    }
     sweep(list);
 }

@@ -21,6 +21,7 @@ struct hk_hook {
     hk_hook *next;
     hk__hook_fn *fn; /* NULL: removed while hooks were running */
     void *arg;
+    void (*ended)(void *arg); /* called when it ends with what is hooked; not when it is removed */
     bool off;
     bool of_step; /* its memory is the step's */
 };
