@@ -18,7 +18,7 @@ static void note_layer(hk_module *m, hk_tensor *x, hk_tensor *y, void *arg) {
     hk__flow_place *place = arg;
     hk_flow *flow = place->flow;
     const struct hk__tape *tape = m->object.ctx->tape;
-    if (tape->off || tape->inside > 0) return; /* a pass that only looks */
+    if (tape->off || tape->inside > 0 || !m->training) return; /* a pass that only looks */
     if (!place->ran) flow->order[flow->n_ran++] = place;
     place->ran = true;
     place->step = m->object.ctx->step;
@@ -62,6 +62,7 @@ static void after_backward(hk_context *ctx, void *arg) {
     hk_flow *flow = arg;
     if (!flow->net || !flow->reached || flow->busy) return;
     flow->reached = false;
+    if (!flow->net->training) return;
     flow->step++;
     flow->busy = true;
     const bool recorded = flow->on && flow->due && ctx->step >= flow->from;
