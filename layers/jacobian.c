@@ -98,7 +98,7 @@ static double square_of(int64_t n, const double *v) {
 /* Makes one sample's vector one of length 1; what it was. 0 stays 0. */
 static double normalise(int64_t n, double *v) {
     double most = 0;
-    for (int64_t i = 0; i < n; i++)
+    for (int64_t i = 0; i < n && !isnan(most); i++)
         if (!(fabs(v[i]) <= most)) most = fabs(v[i]);
     if (!(most > 0 && most <= DBL_MAX)) return most;
     for (int64_t i = 0; i < n; i++) v[i] /= most;
