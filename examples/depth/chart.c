@@ -12,7 +12,7 @@
 #include "folder.h"
 #include "options.h"
 
-enum { PATH_MOST = 4096, HEIGHT = 520, PANEL_WIDTH = 480, KEYS_WIDTH = 190 };
+enum { PATH_MOST = 4096, HEIGHT = 520, PANEL_WIDTH = 480, KEYS_WIDTH = 160, NARROW = 300 };
 
 /* Okabe and Ito's colours. */
 static const char *const colours[] = {"#0072B2", "#D55E00", "#009E73", "#CC79A7",
@@ -105,9 +105,23 @@ bool chart_open(chart *c, const char *program, const char *folder, const char *n
 
 /* --- panels ------------------------------------------------------------------------------------- */
 
+/* 1, 2 and 5 of each decade, for a log axis with few of them. */
+static void write_ticks(FILE *file, double low, double high) {
+    static const double steps[] = {1, 2, 5};
+    const char *comma = "";
+    fputs("set ytics (", file);
+    for (int decade = (int)floor(log10(low)); pow(10, decade) <= high; decade++)
+        for (int i = 0; i < 3; i++, comma = ",")
+            fprintf(file, "%s%g", comma, steps[i] * pow(10, decade));
+    fputs(")\n", file);
+}
+
 static void write_axis(FILE *file, char axis, bool is_log, double low, double high) {
     fprintf(file, "%s logscale %c\n", is_log ? "set" : "unset", axis);
-    fprintf(file, "set format %c '%s'\n", axis, is_log ? "10^{%L}" : "%g");
+    const bool decades = is_log && !(low > 0 && high / low < NARROW);
+    fprintf(file, "set format %c '%s'\n", axis, decades ? "10^{%L}" : "%g");
+    fprintf(file, "set %ctics autofreq\n", axis);
+    if (is_log && !decades && axis == 'y') write_ticks(file, low, high);
     if (low < high)
         fprintf(file, "set %crange [%.9g:%.9g]\n", axis, low, high);
     else
@@ -132,7 +146,7 @@ void chart_begin(chart *c, const chart_panel *p) {
     write_axis(c->rest, 'y', p->log_y, p->y_low, p->y_high);
     write_axis_label(c->rest, 'x', p->x_label);
     write_axis_label(c->rest, 'y', p->y_label);
-    fprintf(c->rest, "set xtics %s\n", p->x_ticks ? p->x_ticks : "autofreq");
+    if (p->x_ticks) fprintf(c->rest, "set xtics %s\n", p->x_ticks);
     write_label(c->rest, p->title, across(c, left + 78), upward(448), 11, "#333333");
     c->fresh = true;
     if (p->level > 0 || (p->level < 0 && !p->log_y)) {
@@ -191,7 +205,6 @@ void chart_end(chart *c) {
 
 static double key_at(const chart *c) { return upward(420 - 22 * c->keys); }
 
-/* A label waits for the next plot: keys come before the last chart_end. */
 void chart_key(chart *c, int colour, const char *text) {
     if (c->failed) return;
     const double x = across(c, c->panels * PANEL_WIDTH + 6), y = key_at(c);

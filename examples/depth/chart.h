@@ -3,11 +3,11 @@
 
        chart c;
        if (chart_open(&c, "depth signal", "pictures", "signal", "Title", 2)) {
+           chart_key(&c, colour, "relu");                beside all panels: before the first
            chart_begin(&c, &(chart_panel){.title = "...", .x_label = "layer", .log_y = true});
            chart_line(&c, colour, n, x, y);              theory
            chart_points(&c, colour, n, x, y, error);     measurement
            chart_end(&c);                                the next panel, and so on
-           chart_key(&c, colour, "relu");                beside all panels
        }
        code = chart_close(&c);
 

@@ -15,6 +15,7 @@ typedef struct command {
 static const command commands[] = {
     {"signal", "signal and gradient through the layers of random nets, over theory",
      command_signal},
+    {"train", "accuracy on MNIST by depth", command_train},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 

@@ -160,6 +160,9 @@ static void draw(study *s, const signal_result *results, const char *way, int64_
     snprintf(title, sizeof title, "Random nets of width %" PRId64 ", weights by %s", width, way);
     snprintf(note, sizeof note, "points: %" PRId64 " nets", s->seeds);
     if (room && chart_open(&c, s->opts.program, s->out, "signal", title, QUANTITIES)) {
+        for (int i = 0; i < s->names.count; i++) chart_key(&c, i, results[i].name);
+        chart_note(&c, "lines: theory");
+        chart_note(&c, note);
         for (quantity what = SIGNAL; what < QUANTITIES; what++) {
             chart_panel panel = {.title = titles[what],
                                  .x_label = "layer",
@@ -170,11 +173,6 @@ static void draw(study *s, const signal_result *results, const char *way, int64_
             chart_begin(&c, &panel);
             for (int i = 0; i < s->names.count; i++)
                 draw_curve(&c, &results[i], what, i, s->names.count, room);
-            if (what == FACTOR) {
-                for (int i = 0; i < s->names.count; i++) chart_key(&c, i, results[i].name);
-                chart_note(&c, "lines: theory");
-                chart_note(&c, note);
-            }
             chart_end(&c);
         }
         s->code = chart_close(&c);
