@@ -12,7 +12,7 @@
 #include "folder.h"
 #include "options.h"
 
-enum { PATH_MOST = 4096, HEIGHT = 520, PANEL_WIDTH = 480, KEYS_WIDTH = 160, NARROW = 300 };
+enum { PATH_MOST = 4096, HEIGHT = 520, KEYS_WIDTH = 160, NARROW = 300 };
 
 /* Okabe and Ito's colours. */
 static const char *const colours[] = {"#0072B2", "#D55E00", "#009E73", "#CC79A7",
@@ -44,7 +44,8 @@ static void write_label(FILE *file, const char *text, double x, double y, int si
             x, y, size, colour);
 }
 
-static int width_of(const chart *c) { return c->panels * PANEL_WIDTH + KEYS_WIDTH; }
+static int panel_width(const chart *c) { return c->panels == 1 ? 620 : 480; }
+static int width_of(const chart *c) { return c->panels * panel_width(c) + KEYS_WIDTH; }
 /* From points to a share of the picture's width or height. */
 static double across(const chart *c, double points) { return points / width_of(c); }
 static double upward(double points) { return points / HEIGHT; }
@@ -137,11 +138,11 @@ static void write_axis_label(FILE *file, char axis, const char *text) {
 
 void chart_begin(chart *c, const chart_panel *p) {
     if (c->failed) return;
-    const double left = c->panel * PANEL_WIDTH;
+    const double left = c->panel * panel_width(c);
     fprintf(c->rest,
             "set lmargin at screen %.4f\nset rmargin at screen %.4f\n"
             "set bmargin at screen %.4f\nset tmargin at screen %.4f\n",
-            across(c, left + 78), across(c, left + PANEL_WIDTH - 12), upward(62), upward(428));
+            across(c, left + 78), across(c, left + panel_width(c) - 12), upward(62), upward(428));
     write_axis(c->rest, 'x', p->log_x, p->x_low, p->x_high);
     write_axis(c->rest, 'y', p->log_y, p->y_low, p->y_high);
     write_axis_label(c->rest, 'x', p->x_label);
@@ -207,7 +208,7 @@ static double key_at(const chart *c) { return upward(420 - 22 * c->keys); }
 
 void chart_key(chart *c, int colour, const char *text) {
     if (c->failed) return;
-    const double x = across(c, c->panels * PANEL_WIDTH + 6), y = key_at(c);
+    const double x = across(c, c->panels * panel_width(c) + 6), y = key_at(c);
     const int size = strlen(text) > 18 ? 8 : 10;
     fprintf(c->rest,
             "set arrow from screen %.4f, screen %.4f to screen %.4f, screen %.4f nohead lc rgb "
@@ -219,7 +220,7 @@ void chart_key(chart *c, int colour, const char *text) {
 
 void chart_note(chart *c, const char *text) {
     if (c->failed) return;
-    write_label(c->rest, text, across(c, c->panels * PANEL_WIDTH + 6), key_at(c), 9, "#777777");
+    write_label(c->rest, text, across(c, c->panels * panel_width(c) + 6), key_at(c), 9, "#777777");
     c->keys++;
 }
 

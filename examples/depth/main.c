@@ -16,6 +16,7 @@ static const command commands[] = {
     {"signal", "signal and gradient through the layers of random nets, over theory",
      command_signal},
     {"train", "accuracy on MNIST by depth", command_train},
+    {"dead", "dead units by learning rate and by where biases start", command_dead},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
