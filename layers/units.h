@@ -25,13 +25,15 @@ typedef struct hk__unit_sums {
 /* One place of an activation module: the same module behind another layer is another place. */
 typedef struct hk__units_place {
     hk_module *activation;
-    hk_module *source; /* linear or convolution before it; NULL: none */
-    bool normed;       /* with a norm between them */
-    bool sloped;       /* f' is a function of an element */
-    int call;          /* without a source: which call of a pass it is */
-    hk__units_view view;
-    hk__unit_sums h, z; /* z: of source's output */
-    uint8_t *alive;     /* [unit][position]: a gradient can pass */
+    hk_module *source;   /* linear or convolution before it; NULL: none */
+    bool normed;         /* with a norm between them */
+    bool sloped;         /* f' is a function of an element */
+    int call;            /* without a source: which call of a pass it is */
+    hk__units_view view; /* outer: of the first batch alone */
+    hk__unit_sums h, z;  /* z: of source's output */
+    void *
+        steepest; /* [unit][position], of the element's type: the largest |f'|; NULL: of one position */
+    size_t size; /* of an element */
     /* what the last round said */
     bool *was_dead;
     bool judged;
@@ -87,6 +89,8 @@ typedef struct hk__units_slope {
 } hk__units_slope;
 /* Whether there is such a thing. */
 bool hk__units_has_slope(const hk_module *activation);
+/* Whether a parameter has a number for each channel. */
+bool hk__units_per_channel(const hk_module *activation);
 /* z: contiguous. What it takes is the step's. */
 hk_status hk__units_slope_begin(const hk_module *activation, hk__units_view view,
                                 const hk_tensor *z, hk__units_slope *s);
@@ -99,7 +103,7 @@ const void *hk__units_slope_tile(const hk__units_slope *s, int64_t unit, bool ro
    contiguous, of one dtype. */
 void hk__unit_sums_add(hk_context *ctx, hk__units_view view, hk__unit_sums *of_h,
                        hk__unit_sums *of_z, const hk_tensor *h, const hk_tensor *z,
-                       const hk__units_slope *slope, uint8_t *alive);
+                       const hk__units_slope *slope, void *steepest);
 
 /* Fills THRESHOLD, LIMIT and PEAK of all units by the activation's parameters as they are now. */
 hk_status hk__units_limits(const hk_module *activation, const hk_units_config *config,
