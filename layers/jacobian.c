@@ -473,16 +473,17 @@ static hk_status between_steps(study *s, double *spectrum) {
 
 hk_status hk_module_jacobian(hk_module *m, hk_tensor *x, const hk_jacobian_config *config,
                              hk_jacobian *result, double *spectrum) {
-    if (!m || !x || !result) {
-        hk_context *any = m ? m->object.ctx : x ? x->ctx : NULL;
-        return any ? hk_fail(any, HK_ERR_ARGUMENT, "jacobian",
-                             "no module, input or result was given")
-                   : HK_ERR_ARGUMENT;
-    }
     const hk_jacobian nothing = {.radius = NAN};
-    study s = {.ctx = m->object.ctx, .m = m, .result = result};
-    *result = nothing;
-    HK_TRY(s.ctx->status);
+    hk_context *ctx = m ? m->object.ctx : x ? x->ctx : NULL;
+    if (result) *result = nothing;
+    if (!ctx) return HK_ERR_ARGUMENT;
+    HK_TRY(ctx->status);
+    if (!m || !x || !result)
+        return hk_fail(ctx, HK_ERR_ARGUMENT, "jacobian", "no %s was given",
+                       !m   ? "module"
+                       : !x ? "input"
+                            : "place for the result");
+    study s = {.ctx = ctx, .m = m, .result = result};
     hk_status status = check_config(&s, config);
     if (status == HK_OK) status = copy_input(&s, x);
     if (status == HK_OK) status = between_steps(&s, spectrum);
