@@ -35,7 +35,8 @@ typedef struct hk_units_config {
 
 /* One unit. */
 typedef struct hk_unit {
-    bool dead, zero, constant, saturated_left, saturated_right, dormant, dormant_mean_free;
+    bool dead, zero, constant, saturated, saturated_left, saturated_right, dormant,
+        dormant_mean_free;
     double mean, std, min, max; /* of h; std over all values */
     double max_slope;           /* the largest |f'(z)|; NaN if f is not a function of an element */
     double score; /* E|h| over the layer's mean of it; a layer of zeros alone: 0 for all */
@@ -52,11 +53,12 @@ typedef struct hk_units_layer {
     /* Counts of units. */
     int64_t
         dead; /* no gradient can pass: |f'(z)| <= slope for every value. -1: f' is not defined so */
-    int64_t zero;     /* h is exactly 0 everywhere */
-    int64_t constant; /* Var h <= 1e-8 times the layer's mean variance */
+    int64_t zero;      /* h is exactly 0 everywhere */
+    int64_t constant;  /* Var h <= 1e-8 times the layer's mean variance */
+    int64_t saturated; /* on either side or on both. -1 as `dead` */
     int64_t saturated_left,
-        saturated_right;       /* left: z is below where |f'| is largest. -1 as `dead` */
-    int64_t dormant;           /* score <= tau */
+        saturated_right; /* on one side alone; left: z is below where |f'| is largest. -1 as `dead` */
+    int64_t dormant;     /* score <= tau */
     int64_t dormant_mean_free; /* score_mean_free <= tau */
     /* A dead unit whose bias is below -3 standard deviations of w·x: what killed it is the bias. -1 without one. */
     int64_t dead_by_bias;
