@@ -171,7 +171,7 @@ static double stability_at(const network *n, double q) {
 }
 
 /* Where q, which still moves after all layers, will come to: the next fixed point in its direction, beyond which lengths
-   move back, or 0 or infinity. For a q' that grows with q no sequence passes a fixed point. Farther out, rounding may
+   move back, or 0 or infinity. Farther out, rounding may
    hide that q still moves; a fixed point is not believed for that. */
 static double limit_of(const network *n, double q, bool falls) {
     double moving = q;
@@ -201,17 +201,16 @@ static bool is_near(double q, double target) {
     return isinf(target) ? q > 1e9 : fabs(q - target) <= 1e-9 * target;
 }
 
-/* The fixed point from q = 1; NaN if q neither settles nor moves one way. */
+/* The fixed point from q = 1. There are no cycles: √q E f², the integral of f(x)² exp(-x²/2q), never falls where q grows,
+   so E f² falls more slowly than 1/√q, which is too slow to throw q to and fro for ever. */
 static double settle(const network *n) {
-    double q = 1, before = 1, move = 0;
+    double q = 1, move = 0;
     for (int i = 0; i < LAYERS && q > least && q < most; i++) {
-        const double old = move;
-        before = q;
+        const double before = q;
         q = next(n, q);
         if (isnan(q)) return NAN;
         move = q - before;
         if (fabs(move) <= same * q) return i == 0 ? 1 : polished(n, q);
-        if (i == LAYERS - 1 && move * old < 0) return NAN;
     }
     if (q <= least) return 0;
     return q >= most ? INFINITY : limit_of(n, q, move < 0);
@@ -237,7 +236,9 @@ hk_mean_field hk_mean_field_of(const hk_activation_spec *spec, double weight_var
                                double bias_variance) {
     const network n = {spec, weight_variance, bias_variance};
     hk_mean_field r = {NAN, NAN, NAN, NAN, -1};
-    if (!spec || !(weight_variance >= 0 && bias_variance >= 0)) return r;
+    if (!(weight_variance >= 0 && weight_variance <= most && bias_variance >= 0 &&
+          bias_variance <= most))
+        return r;
     r.q = settle(&n);
     if (isnan(r.q)) return r;
     r.layers = layers_until(&n, r.q);

@@ -60,9 +60,10 @@ static void swap(int64_t n, double *restrict x, double *restrict y) {
     }
 }
 
+/* max |x[i]|; NaN if there is one. */
 static double largest_of(int64_t n, const double *x) {
     double most = 0;
-    for (int64_t i = 0; i < n; i++)
+    for (int64_t i = 0; i < n && !isnan(most); i++)
         if (!(fabs(x[i]) <= most)) most = fabs(x[i]);
     return most;
 }

@@ -164,7 +164,7 @@ static char *place_name(const hk_units *u, const hk_module *activation) {
     return hk__joined(activation->name, text, "");
 }
 
-static hk__units_place *new_place(hk_units *u, const hk__units_place *what, hk__units_view z) {
+static hk__units_place *new_place(hk_units *u, const hk__units_place *what, int64_t z_units) {
     hk_context *ctx = u->object.ctx;
     hk__units_place **places = realloc(u->places, sizeof *places * (size_t)(u->n_places + 1));
     if (places) u->places = places;
@@ -182,7 +182,7 @@ static hk__units_place *new_place(hk_units *u, const hk__units_place *what, hk__
     if (positions) p->alive = calloc(n * (size_t)p->view.inner, 1);
     if (!p->name || !p->unit || !p->was_dead || (positions && !p->alive)) no_memory(ctx);
     if (ctx->status == HK_OK) hk__unit_sums_init(ctx, &p->h, p->view.units);
-    if (ctx->status == HK_OK && p->source) hk__unit_sums_init(ctx, &p->z, z.units);
+    if (ctx->status == HK_OK && p->source) hk__unit_sums_init(ctx, &p->z, z_units);
     if (ctx->status != HK_OK) {
         free_place(p);
         return NULL;
@@ -190,7 +190,7 @@ static hk__units_place *new_place(hk_units *u, const hk__units_place *what, hk__
     return u->places[u->n_places++] = p;
 }
 
-static hk__units_place *place_of(hk_units *u, const hk__units_place *what, hk__units_view z) {
+static hk__units_place *place_of(hk_units *u, const hk__units_place *what, int64_t z_units) {
     for (int i = 0; i < u->n_places; i++) {
         hk__units_place *p = u->places[i];
         if (p->activation == what->activation && p->source == what->source &&
@@ -198,7 +198,7 @@ static hk__units_place *place_of(hk_units *u, const hk__units_place *what, hk__u
             p->view.units == what->view.units && p->view.inner == what->view.inner)
             return p;
     }
-    return new_place(u, what, z);
+    return new_place(u, what, z_units);
 }
 
 /* --- looking ------------------------------------------------------------------------------------------------------- */
@@ -209,7 +209,7 @@ static const hk__units_made *maker_of(const hk_units *u, const hk_tensor *t) {
     return NULL;
 }
 
-static void note(hk_units *u, hk_module *m, const hk_tensor *x, const hk_tensor *y) {
+static void note(hk_units *u, hk_module *m, hk_tensor *x, hk_tensor *y) {
     if (u->n_made == u->made_room) {
         const int room = 2 * u->made_room + 8;
         hk__units_made *made = realloc(u->made, sizeof *made * (size_t)room);
@@ -224,25 +224,24 @@ static void note(hk_units *u, hk_module *m, const hk_tensor *x, const hk_tensor 
 }
 
 /* Takes one activation's input z and output h into account; s: the output of the layer before, or NULL. */
-static void look(hk_units *u, hk__units_place *p, hk_tensor *z, hk_tensor *h, hk_tensor *s,
-                 hk__units_view s_view) {
+static hk_status look(hk_units *u, hk__units_place *p, hk_tensor *z, hk_tensor *h, hk_tensor *s) {
     hk_context *ctx = u->object.ctx;
-    const hk__units_view view = view_of(h, p->source);
-    if (hk_shape_count(h->shape) == 0) return;
-    hk_tensor *slope = NULL;
+    const hk__units_view view = p->view;
+    const bool is_z = s == z && p->z.units == view.units;
     h = hk_contiguous(h);
-    if (p->sloped) {
-        z = hk_contiguous(z);
-        slope = h && z ? hk__units_slope(p->activation, z, h) : NULL;
-    }
-    if (s) s = hk_contiguous(s);
-    if (ctx->status != HK_OK) return;
+    if (p->sloped || is_z) z = hk_contiguous(z);
+    if (s && !is_z) s = hk_contiguous(s);
+    HK_TRY(ctx->status);
     if (p->h.values == 0) {
-        if (p->sloped && hk__units_limits(p->activation, &u->config, &p->h) != HK_OK) return;
+        if (p->sloped) HK_TRY(hk__units_limits(p->activation, &u->config, &p->h));
         if (p->alive) memset(p->alive, 0, (size_t)(view.units * view.inner));
     }
-    hk__unit_sums_add(ctx, &p->h, view, h, z, slope, p->alive);
-    if (s) hk__unit_sums_add(ctx, &p->z, s_view, s, NULL, NULL, NULL);
+    hk__units_slope slope;
+    if (p->sloped) HK_TRY(hk__units_slope_begin(p->activation, view, z, &slope));
+    hk__unit_sums_add(ctx, view, &p->h, is_z ? &p->z : NULL, h, z, p->sloped ? &slope : NULL,
+                      p->alive);
+    if (s && !is_z) hk__unit_sums_add(ctx, view_of(s, p->source), &p->z, NULL, s, NULL, NULL, NULL);
+    return HK_OK;
 }
 
 static void see_activation(hk_units *u, hk_module *m, hk_tensor *z, hk_tensor *h) {
@@ -256,10 +255,10 @@ static void see_activation(hk_units *u, hk_module *m, hk_tensor *z, hk_tensor *h
                             .sloped = hk__units_has_slope(m),
                             .call = from ? 0 : ++u->calls};
     what.view = view_of(h, what.source);
-    hk_tensor *s = from ? (hk_tensor *)(uintptr_t)from->y : NULL;
-    const hk__units_view s_view = s ? view_of(s, what.source) : what.view;
-    hk__units_place *p = place_of(u, &what, s_view);
-    if (p) look(u, p, z, h, s, s_view);
+    hk_tensor *s = from ? from->y : NULL;
+    if (hk_shape_count(h->shape) == 0) return;
+    hk__units_place *p = place_of(u, &what, s ? view_of(s, what.source).units : 0);
+    if (p) (void)look(u, p, z, h, s);
 }
 
 static void see(hk_module *m, hk_tensor *x, hk_tensor *y, void *arg) {

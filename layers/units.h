@@ -3,6 +3,7 @@
 #ifndef HK_UNITS_PRIVATE_H
 #define HK_UNITS_PRIVATE_H
 
+#include "activation_kernels.h"
 #include "hk_units.h"
 #include "module.h"
 #include "units_kernels.h"
@@ -48,7 +49,7 @@ typedef struct hk__units_watch {
 /* Who made which tensor in this pass. */
 typedef struct hk__units_made {
     hk_module *m;
-    const hk_tensor *x, *y;
+    hk_tensor *x, *y;
 } hk__units_made;
 
 struct hk_units {
@@ -71,14 +72,35 @@ struct hk_units {
 /* Room for `units` units. */
 hk_status hk__unit_sums_init(hk_context *ctx, hk__unit_sums *sums, int64_t units);
 void hk__unit_sums_free(hk__unit_sums *sums);
-/* Takes h into account; z and slope may both be NULL (units_kernels.h). All contiguous, of one dtype. */
-void hk__unit_sums_add(hk_context *ctx, hk__unit_sums *sums, hk__units_view view,
-                       const hk_tensor *h, const hk_tensor *z, const hk_tensor *slope,
-                       uint8_t *alive);
 
-/* Whether an activation module has a slope for each element, and that slope at z, where it gave y; step-owned. */
+/* f' of an activation module at each element of a tensor. */
+enum { HK__UNITS_TILE = 512 }; /* elements at once */
+typedef struct hk__units_slope {
+    const hk_module *activation;
+    const hk__activation_kernels_row *f;
+    size_t size; /* of an element */
+    void *one;   /* a tile of ones */
+    bool per_channel;
+    char *operands; /* parameters by unit, where these lie side by side; NULL: they are numbers */
+    int64_t across; /* from one parameter to the next */
+    const char *given; /* or it is here already */
+} hk__units_slope;
+/* Whether there is such a thing. */
 bool hk__units_has_slope(const hk_module *activation);
-hk_tensor *hk__units_slope(const hk_module *activation, hk_tensor *z, hk_tensor *y);
+/* z: contiguous. What it takes is the step's. */
+hk_status hk__units_slope_begin(const hk_module *activation, hk__units_view view,
+                                const hk_tensor *z, hk__units_slope *s);
+/* The slopes of n <= HK__UNITS_TILE elements from byte `at` of z and y = f(z) on: of a row of units from `unit` on, or
+   of that unit alone. room: a tile. */
+const void *hk__units_slope_tile(const hk__units_slope *s, int64_t unit, bool row, int64_t n,
+                                 size_t at, const char *z, const char *y, void *room);
+
+/* Takes h into account; slope may be NULL: then z is not looked at. of_z: sums of z, of the same view, or NULL. All
+   contiguous, of one dtype. */
+void hk__unit_sums_add(hk_context *ctx, hk__units_view view, hk__unit_sums *of_h,
+                       hk__unit_sums *of_z, const hk_tensor *h, const hk_tensor *z,
+                       const hk__units_slope *slope, uint8_t *alive);
+
 /* Fills THRESHOLD, LIMIT and PEAK of all units by the activation's parameters as they are now. */
 hk_status hk__units_limits(const hk_module *activation, const hk_units_config *config,
                            hk__unit_sums *sums);

@@ -1,107 +1,142 @@
 /* units_kernels.c: the inner loops of the statistics of units (stamped: see stamp.h).
-   SPDX-License-Identifier: MIT */
+   SPDX-License-Identifier: MIT
+
+   Everything is added in double, each unit's values in their order. A plane falls into lanes first, and these are folded
+   at its end. */
 #include "units_kernels.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stddef.h>
 
-#include "real.h"
+#include "simd.h"
 
-/* A NaN is no extreme: it shows in the sums. */
-static inline double lower(double a, double b) { return b < a ? b : a; }
-static inline double higher(double a, double b) { return b > a ? b : a; }
+enum { LANES = 32 };
 
-static void row(int64_t n, const void *values, const void *inputs, const void *slopes,
-                double *const *sums) {
-    const hk_real *h = values, *z = inputs, *slope = slopes;
-    double *const sum = sums[HK__UNITS_SUM], *const squares = sums[HK__UNITS_SQUARES];
-    double *const size = sums[HK__UNITS_SIZE], *const zeros = sums[HK__UNITS_ZEROS];
-    double *const low = sums[HK__UNITS_LOW], *const high = sums[HK__UNITS_HIGH];
-    const double *centre = sums[HK__UNITS_CENTRE];
+/* No two arrays overlap. */
+#if defined(__clang__)
+#define HK_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#elif defined(__GNUC__)
+#define HK_INDEPENDENT _Pragma("GCC ivdep")
+#else
+#define HK_INDEPENDENT
+#endif
+
+/* Comparisons with NaN are false: a NaN is no extreme, it shows in the sums. */
+HK_INLINE double lower(double a, double b) { return b < a ? b : a; }
+HK_INLINE double higher(double a, double b) { return b > a ? b : a; }
+
+HK_INLINE void take_values(int64_t n, const hk_real *h, double *const *at, bool brief) {
+    double *sum = at[HK__UNITS_SUM], *squares = at[HK__UNITS_SQUARES];
+    double *low = at[HK__UNITS_LOW], *high = at[HK__UNITS_HIGH];
+    const double *centre = at[HK__UNITS_CENTRE];
+    HK_INDEPENDENT
     for (int64_t i = 0; i < n; i++) {
         const double v = (double)h[i], d = v - centre[i];
         sum[i] += d;
         squares[i] += d * d;
-        size[i] += fabs(v);
         low[i] = lower(low[i], v);
         high[i] = higher(high[i], v);
-        zeros[i] += v == 0 ? 1 : 0;
     }
-    if (!slope) return;
-    double *const steepest = sums[HK__UNITS_STEEPEST], *const left = sums[HK__UNITS_LEFT];
-    double *const right = sums[HK__UNITS_RIGHT];
-    const double *limit = sums[HK__UNITS_LIMIT], *peak = sums[HK__UNITS_PEAK];
+    if (brief) return;
+    double *size = at[HK__UNITS_SIZE], *zeros = at[HK__UNITS_ZEROS];
+    HK_INDEPENDENT
+    for (int64_t i = 0; i < n; i++) {
+        const double v = (double)h[i];
+        size[i] += fabs(v);
+        zeros[i] += v == 0 ? 1.0 : 0.0;
+    }
+}
+
+HK_INLINE void take_slopes(int64_t n, const hk_real *z, const hk_real *slope, double *const *at) {
+    double *steepest = at[HK__UNITS_STEEPEST], *left = at[HK__UNITS_LEFT];
+    double *right = at[HK__UNITS_RIGHT];
+    const double *limit = at[HK__UNITS_LIMIT], *peak = at[HK__UNITS_PEAK];
+    HK_INDEPENDENT
     for (int64_t i = 0; i < n; i++) {
         const double s = fabs((double)slope[i]);
-        const double flat = s < limit[i] ? 1 : 0, before = (double)z[i] < peak[i] ? flat : 0;
+        const double flat = s < limit[i] ? 1.0 : 0.0;
+        const double before = (double)z[i] < peak[i] ? flat : 0.0;
         steepest[i] = higher(steepest[i], s);
         left[i] += before;
         right[i] += flat - before;
     }
 }
 
-enum { LANES = 16 };
+static void row(const hk__units_tile *t) {
+    take_values(t->n, t->h, t->of_h, false);
+    if (t->slope) take_slopes(t->n, t->z, t->slope, t->of_h);
+    if (t->of_z) take_values(t->n, t->z, t->of_z, true);
+}
 
-/* Adds n values to lanes; n <= LANES. */
+/* --- planes ------------------------------------------------------------------------------------------------ */
+
 typedef struct lanes {
-    double sum[LANES], squares[LANES], size[LANES], low[LANES], high[LANES], zeros[LANES];
-    double steepest[LANES], left[LANES], right[LANES];
+    _Alignas(64) double of[HK__UNITS_ARRAYS][LANES];
+    double *at[HK__UNITS_ARRAYS];
 } lanes;
 
-static inline void add_values(lanes *l, int n, const hk_real *h, double centre) {
-    for (int k = 0; k < n; k++) {
-        const double v = (double)h[k], d = v - centre;
-        l->sum[k] += d;
-        l->squares[k] += d * d;
-        l->size[k] += fabs(v);
-        l->low[k] = lower(l->low[k], v);
-        l->high[k] = higher(l->high[k], v);
-        l->zeros[k] += v == 0 ? 1 : 0;
+/* The arrays from `first` on, before `last`: every lane begins with nothing, and with what is given for the unit. */
+HK_INLINE void begin(lanes *l, double *const *of, int first, int last) {
+    for (int i = first; i < last; i++) {
+        const bool given = i == HK__UNITS_CENTRE || i >= HK__UNITS_LIMIT;
+        const double start = given                 ? *of[i]
+                             : i == HK__UNITS_LOW  ? INFINITY
+                             : i == HK__UNITS_HIGH ? -INFINITY
+                                                   : 0;
+        for (int k = 0; k < LANES; k++) l->of[i][k] = start;
+        l->at[i] = l->of[i];
     }
 }
 
-static inline void add_slopes(lanes *l, int n, const hk_real *z, const hk_real *slope,
-                              double threshold, double limit, double peak, uint8_t *alive) {
-    for (int k = 0; k < n; k++) {
-        const double s = fabs((double)slope[k]);
-        const double flat = s < limit ? 1 : 0, before = (double)z[k] < peak ? flat : 0;
-        l->steepest[k] = higher(l->steepest[k], s);
-        l->left[k] += before;
-        l->right[k] += flat - before;
-        alive[k] |= s > threshold;
+/* Folds their lanes, and adds them to the unit. */
+HK_INLINE void end(lanes *l, double *const *of, int first, int last) {
+    for (int i = first; i < last; i++) {
+        double *lane = l->of[i];
+        if (i == HK__UNITS_LOW) {
+            for (int half = LANES / 2; half > 0; half /= 2)
+                for (int k = 0; k < half; k++) lane[k] = lower(lane[k], lane[k + half]);
+            *of[i] = lower(*of[i], *lane);
+        } else if (i == HK__UNITS_HIGH || i == HK__UNITS_STEEPEST) {
+            for (int half = LANES / 2; half > 0; half /= 2)
+                for (int k = 0; k < half; k++) lane[k] = higher(lane[k], lane[k + half]);
+            *of[i] = higher(*of[i], *lane);
+        } else {
+            for (int half = LANES / 2; half > 0; half /= 2)
+                for (int k = 0; k < half; k++) lane[k] += lane[k + half];
+            *of[i] += *lane;
+        }
     }
 }
 
-static void plane(int64_t n, const void *values, const void *inputs, const void *slopes,
-                  double *const *sums, uint8_t *alive) {
-    const hk_real *h = values, *z = inputs, *slope = slopes;
-    lanes l = {.sum = {0}};
-    for (int k = 0; k < LANES; k++) l.low[k] = INFINITY, l.high[k] = -INFINITY;
-    const double centre = *sums[HK__UNITS_CENTRE];
-    const int64_t whole = n / LANES * LANES;
-    for (int64_t i = 0; i < whole; i += LANES) add_values(&l, LANES, h + i, centre);
-    add_values(&l, (int)(n - whole), h + whole, centre);
-    if (slope) {
-        const double threshold = *sums[HK__UNITS_THRESHOLD], limit = *sums[HK__UNITS_LIMIT];
-        const double peak = *sums[HK__UNITS_PEAK];
-        for (int64_t i = 0; i < whole; i += LANES)
-            add_slopes(&l, LANES, z + i, slope + i, threshold, limit, peak, alive + i);
-        add_slopes(&l, (int)(n - whole), z + whole, slope + whole, threshold, limit, peak,
-                   alive + whole);
-    }
-    for (int k = 1; k < LANES; k++) {
-        l.sum[0] += l.sum[k], l.squares[0] += l.squares[k], l.size[0] += l.size[k];
-        l.low[0] = lower(l.low[0], l.low[k]), l.high[0] = higher(l.high[0], l.high[k]);
-        l.zeros[0] += l.zeros[k], l.steepest[0] = higher(l.steepest[0], l.steepest[k]);
-        l.left[0] += l.left[k], l.right[0] += l.right[k];
-    }
-    *sums[HK__UNITS_SUM] += l.sum[0], *sums[HK__UNITS_SQUARES] += l.squares[0];
-    *sums[HK__UNITS_SIZE] += l.size[0], *sums[HK__UNITS_ZEROS] += l.zeros[0];
-    *sums[HK__UNITS_LOW] = lower(*sums[HK__UNITS_LOW], l.low[0]);
-    *sums[HK__UNITS_HIGH] = higher(*sums[HK__UNITS_HIGH], l.high[0]);
-    if (!slope) return;
-    *sums[HK__UNITS_STEEPEST] = higher(*sums[HK__UNITS_STEEPEST], l.steepest[0]);
-    *sums[HK__UNITS_LEFT] += l.left[0], *sums[HK__UNITS_RIGHT] += l.right[0];
+HK_INLINE void plane_values(int64_t n, const hk_real *h, double *const *of, bool brief) {
+    lanes l;
+    const int last = brief ? HK__UNITS_BRIEF : HK__UNITS_STEEPEST;
+    begin(&l, of, HK__UNITS_CENTRE, last);
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) take_values(LANES, h + i, l.at, brief);
+    take_values(n - i, h + i, l.at, brief);
+    end(&l, of, HK__UNITS_SUM, last);
+}
+
+static void plane_slopes(const hk__units_tile *t) {
+    const hk_real *z = t->z, *slope = t->slope;
+    lanes l;
+    begin(&l, t->of_h, HK__UNITS_STEEPEST, HK__UNITS_ARRAYS);
+    int64_t i = 0;
+    for (; i + LANES <= t->n; i += LANES) take_slopes(LANES, z + i, slope + i, l.at);
+    take_slopes(t->n - i, z + i, slope + i, l.at);
+    end(&l, t->of_h, HK__UNITS_STEEPEST, HK__UNITS_LIMIT);
+    const double threshold = *t->of_h[HK__UNITS_THRESHOLD];
+    uint8_t *alive = t->alive;
+    HK_INDEPENDENT
+    for (int64_t k = 0; k < t->n; k++) alive[k] |= fabs((double)slope[k]) > threshold ? 1 : 0;
+}
+
+static void plane(const hk__units_tile *t) {
+    plane_values(t->n, t->h, t->of_h, false);
+    if (t->slope) plane_slopes(t);
+    if (t->of_z) plane_values(t->n, t->z, t->of_z, true);
 }
 
 const hk__units_kernels HK_STAMPED(hk__units) = {row, plane};

@@ -2,6 +2,7 @@
    SPDX-License-Identifier: MIT */
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "activation.h"
 #include "activation_module.h"
@@ -16,7 +17,7 @@ bool hk__units_has_slope(const hk_module *activation) {
 
 /* --- at every element -------------------------------------------------------------------------------------- */
 
-/* The parameters at element i of z, where parameter k counts `stride` elements of a channel. */
+/* The parameters as they are now, of a channel. */
 static void parameters_at(const hk__activation_state *a, int64_t channel, double *value) {
     for (int k = 0; k < a->spec.info->n_params; k++) {
         const hk_tensor *t = a->params[k];
@@ -32,50 +33,78 @@ static bool is_per_channel(const hk__activation_state *a) {
 }
 
 /* A user's function is called on one thread. */
-static void own_slope(const hk__activation_state *a, const hk_tensor *z, hk_tensor *out) {
+static void own_slope(const hk__activation_state *a, hk__units_view view, const hk_tensor *z,
+                      hk_tensor *out) {
     hk_activation_spec spec = a->spec;
-    const hk_shape shape = z->shape;
-    const int64_t n = hk_shape_count(shape), channels = shape.rank > 1 ? shape.dim[1] : 1;
-    int64_t inner = 1;
-    for (int i = 2; i < shape.rank; i++) inner *= shape.dim[i];
+    const int64_t n = hk_shape_count(z->shape);
     for (int64_t i = 0; i < n; i++) {
-        if (i % inner == 0) parameters_at(a, i / inner % channels, spec.value);
+        if (i % view.inner == 0) parameters_at(a, i / view.inner % view.units, spec.value);
         hk__number_put(out, i, hk_activation_slope(&spec, hk__number_at(z, i)));
     }
 }
 
-hk_tensor *hk__units_slope(const hk_module *activation, hk_tensor *z, hk_tensor *y) {
+/* Parameters of each unit, one row for each parameter. */
+static hk_status lay_operands(hk__units_slope *s, const hk__activation_state *a, hk_context *ctx,
+                              hk_dtype dtype, int64_t units) {
+    const int n_params = a->spec.info->n_params;
+    s->across = (units + HK_MAP_STEP - 1) / HK_MAP_STEP * HK_MAP_STEP;
+    hk_tensor *t = hk_full(ctx, dtype, HK_SHAPE(n_params, s->across), 0);
+    if (!t) return ctx->status;
+    for (int64_t i = 0; i < units; i++) {
+        double value[MAX];
+        parameters_at(a, i, value);
+        for (int k = 0; k < n_params; k++) hk__number_put(t, k * s->across + i, value[k]);
+    }
+    s->operands = t->data;
+    return HK_OK;
+}
+
+hk_status hk__units_slope_begin(const hk_module *activation, hk__units_view view,
+                                const hk_tensor *z, hk__units_slope *s) {
     const hk__activation_state *a = activation->state;
     hk_context *ctx = z->ctx;
-    hk_tensor *out = hk__empty(ctx, z->dtype, z->shape);
-    if (!out) return NULL;
+    *s = (hk__units_slope){.activation = activation, .size = hk_dtype_size(z->dtype)};
     if (a->spec.info->kind == HK_ACTIVATION_OWN) {
-        own_slope(a, z, out);
-        return out;
+        hk_tensor *all = hk__empty(ctx, z->dtype, z->shape);
+        if (!all) return ctx->status;
+        own_slope(a, view, z, all);
+        s->given = all->data;
+        return HK_OK;
     }
-    const hk__activation_kernels_row *f =
-        &hk__activation_tables[hk__stamp_of(ctx, z->dtype)]->row[hk__row_of(a->spec.info)];
-    hk_tensor number[1 + MAX], *operands[3 + MAX];
-    double value[1 + MAX] = {1};
-    parameters_at(a, 0, value + 1);
-    union {
-        float f32;
-        double f64;
-    } room[1 + MAX];
-    const int n_params = a->spec.info->n_params;
-    for (int k = 0; k <= n_params; k++) {
-        number[k] = (hk_tensor){.ctx = ctx, .data = &room[k], .dtype = z->dtype};
-        hk__number_put(&number[k], 0, value[k]);
-        if (k > 0) operands[2 + k] = a->params[k - 1] ? a->params[k - 1] : &number[k];
-    }
-    operands[0] = &number[0];
-    operands[1] = z;
-    operands[2] = y;
-    if (is_per_channel(a))
-        hk__map(ctx, f->slope, NULL, out, 3 + n_params, operands, false);
-    else
-        hk__map(ctx, f->plain_slope, value + 1, out, 3, operands, false);
-    return out;
+    s->f = &hk__activation_tables[hk__stamp_of(ctx, z->dtype)]->row[hk__row_of(a->spec.info)];
+    s->per_channel = is_per_channel(a);
+    hk_tensor *one = hk_full(ctx, z->dtype, HK_SHAPE(HK__UNITS_TILE), 1);
+    if (!one) return ctx->status;
+    s->one = one->data;
+    return s->per_channel && view.inner == 1 ? lay_operands(s, a, ctx, z->dtype, view.units)
+                                             : HK_OK;
+}
+
+const void *hk__units_slope_tile(const hk__units_slope *s, int64_t unit, bool row, int64_t n,
+                                 size_t at, const char *z, const char *y, void *room) {
+    if (s->given) return s->given + at;
+    const hk__activation_state *a = s->activation->state;
+    _Alignas(HK_ALIGN) char padded[2][HK_MAP_STEP * sizeof(double)];
+    const int64_t whole = n / HK_MAP_STEP * HK_MAP_STEP;
+    void *p[4 + MAX] = {room, s->one, (void *)(uintptr_t)(z + at), (void *)(uintptr_t)(y + at)};
+    double value[MAX];
+    const bool operands = s->operands && row;
+    if (!operands) parameters_at(a, unit, value);
+    for (int k = 0; operands && k < a->spec.info->n_params; k++)
+        p[4 + k] = s->operands + (size_t)(k * s->across + unit) * s->size;
+    hk__map_fn *fn = operands ? s->f->slope : s->f->plain_slope;
+    if (whole > 0) fn(whole, p, value);
+    if (whole == n) return room;
+    const size_t done = (size_t)whole * s->size, rest = (size_t)(n - whole) * s->size;
+    memset(padded, 0, sizeof padded);
+    memcpy(padded[0], z + at + done, rest);
+    memcpy(padded[1], y + at + done, rest);
+    p[0] = (char *)room + done;
+    p[2] = padded[0];
+    p[3] = padded[1];
+    for (int k = 0; operands && k < a->spec.info->n_params; k++) p[4 + k] = (char *)p[4 + k] + done;
+    fn(HK_MAP_STEP, p, value);
+    return room;
 }
 
 /* --- where it is largest -------------------------------------------------------------------------------------- */

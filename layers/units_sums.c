@@ -8,7 +8,7 @@
 
 #include "units.h"
 
-enum { BLOCK = 64 }; /* units of a task where they lie side by side */
+enum { BLOCK = 128 }; /* units of a task where they lie side by side */
 
 hk_status hk__unit_sums_init(hk_context *ctx, hk__unit_sums *sums, int64_t units) {
     const int64_t room = (units + BLOCK - 1) / BLOCK * BLOCK;
@@ -22,8 +22,8 @@ hk_status hk__unit_sums_init(hk_context *ctx, hk__unit_sums *sums, int64_t units
 void hk__unit_sums_free(hk__unit_sums *sums) { hk__free(sums->array[0]); }
 
 /* The first value of each unit is what it counts from. */
-static void begin(hk__unit_sums *sums, hk__units_view view, const hk_tensor *h) {
-    for (int i = HK__UNITS_SUM; i < HK__UNITS_THRESHOLD; i++)
+static void start(hk__unit_sums *sums, hk__units_view view, const hk_tensor *h) {
+    for (int i = HK__UNITS_SUM; i < HK__UNITS_LIMIT; i++)
         memset(sums->array[i], 0, (size_t)sums->units * sizeof(double));
     for (int64_t k = 0; k < sums->units; k++) {
         sums->array[HK__UNITS_CENTRE][k] = hk__number_at(h, k * view.inner);
@@ -34,56 +34,84 @@ static void begin(hk__unit_sums *sums, hk__units_view view, const hk_tensor *h) 
 
 typedef struct work {
     const hk__units_kernels *kernels;
-    hk__unit_sums *sums;
     hk__units_view view;
+    hk__unit_sums *of_h, *of_z;
+    const hk__units_slope *slope;
     size_t size;
-    const char *h, *z, *slope;
+    const char *h, *z;
     uint8_t *alive;
 } work;
 
 static void point_at(double **at, const hk__unit_sums *sums, int64_t unit) {
-    for (int i = 0; i < HK__UNITS_ARRAYS; i++) at[i] = sums->array[i] + unit;
+    for (int i = 0; sums && i < HK__UNITS_ARRAYS; i++) at[i] = sums->array[i] + unit;
+}
+
+/* n elements from number `first` on: of a row of units from `unit` on, or of that unit alone. */
+static hk__units_tile tile_of(const work *w, int64_t unit, bool row, int64_t first, int64_t n,
+                              void *room) {
+    const size_t at = (size_t)first * w->size;
+    hk__units_tile t = {.n = n, .h = w->h + at};
+    if (w->z) t.z = w->z + at;
+    if (w->slope) t.slope = hk__units_slope_tile(w->slope, unit, row, n, at, w->z, w->h, room);
+    return t;
 }
 
 static void add_rows(void *arg, int64_t block, int worker) {
     (void)worker;
     const work *w = arg;
-    const int64_t first = block * BLOCK, left = w->view.units - first;
-    double *at[HK__UNITS_ARRAYS];
-    point_at(at, w->sums, first);
+    _Alignas(HK_ALIGN) char room[BLOCK * sizeof(double)];
+    const int64_t units = w->view.units, first = block * BLOCK, left = units - first;
+    double *of_h[HK__UNITS_ARRAYS], *of_z[HK__UNITS_ARRAYS];
+    point_at(of_h, w->of_h, first);
+    point_at(of_z, w->of_z, first);
     for (int64_t r = 0; r < w->view.outer; r++) {
-        const size_t from = (size_t)(r * w->view.units + first) * w->size;
-        w->kernels->row(left < BLOCK ? left : BLOCK, w->h + from, w->z ? w->z + from : NULL,
-                        w->slope ? w->slope + from : NULL, at);
+        hk__units_tile t =
+            tile_of(w, first, true, r * units + first, left < BLOCK ? left : BLOCK, room);
+        t.of_h = of_h;
+        t.of_z = w->of_z ? of_z : NULL;
+        w->kernels->row(&t);
     }
 }
 
 static void add_planes(void *arg, int64_t unit, int worker) {
     (void)worker;
     const work *w = arg;
-    double *at[HK__UNITS_ARRAYS];
-    point_at(at, w->sums, unit);
-    for (int64_t r = 0; r < w->view.outer; r++) {
-        const size_t from = (size_t)((r * w->view.units + unit) * w->view.inner) * w->size;
-        w->kernels->plane(w->view.inner, w->h + from, w->z ? w->z + from : NULL,
-                          w->slope ? w->slope + from : NULL, at,
-                          w->alive ? w->alive + unit * w->view.inner : NULL);
-    }
+    _Alignas(HK_ALIGN) char room[HK__UNITS_TILE * sizeof(double)];
+    const int64_t inner = w->view.inner;
+    double *of_h[HK__UNITS_ARRAYS], *of_z[HK__UNITS_ARRAYS];
+    point_at(of_h, w->of_h, unit);
+    point_at(of_z, w->of_z, unit);
+    for (int64_t r = 0; r < w->view.outer; r++)
+        for (int64_t i = 0; i < inner; i += HK__UNITS_TILE) {
+            hk__units_tile t =
+                tile_of(w, unit, false, (r * w->view.units + unit) * inner + i,
+                        inner - i < HK__UNITS_TILE ? inner - i : HK__UNITS_TILE, room);
+            t.of_h = of_h;
+            t.of_z = w->of_z ? of_z : NULL;
+            t.alive = w->alive ? w->alive + unit * inner + i : NULL;
+            w->kernels->plane(&t);
+        }
 }
 
-void hk__unit_sums_add(hk_context *ctx, hk__unit_sums *sums, hk__units_view view,
-                       const hk_tensor *h, const hk_tensor *z, const hk_tensor *slope,
-                       uint8_t *alive) {
+static void begin(hk__unit_sums *sums, hk__units_view view, const hk_tensor *t) {
+    if (sums->values == 0) start(sums, view, t);
+    sums->values += view.outer * view.inner;
+}
+
+void hk__unit_sums_add(hk_context *ctx, hk__units_view view, hk__unit_sums *of_h,
+                       hk__unit_sums *of_z, const hk_tensor *h, const hk_tensor *z,
+                       const hk__units_slope *slope, uint8_t *alive) {
     work w = {.kernels = hk__units_tables[hk__stamp_of(ctx, h->dtype)],
-              .sums = sums,
               .view = view,
+              .of_h = of_h,
+              .of_z = of_z,
+              .slope = slope,
               .size = hk_dtype_size(h->dtype),
               .h = h->data,
-              .z = slope ? z->data : NULL,
-              .slope = slope ? slope->data : NULL,
+              .z = slope || of_z ? z->data : NULL,
               .alive = alive};
-    if (sums->values == 0) begin(sums, view, h);
-    sums->values += view.outer * view.inner;
+    begin(of_h, view, h);
+    if (of_z) begin(of_z, view, z);
     if (view.inner == 1)
         hk__run(ctx, (view.units + BLOCK - 1) / BLOCK, add_rows, &w);
     else
