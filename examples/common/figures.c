@@ -21,9 +21,14 @@ void span_take(span *s, double value) {
 static bool is_empty(span s) { return !(s.low <= s.high); }
 
 span span_decades(span s) {
-    span whole = {floor(log10(s.low)), ceil(log10(s.high))};
-    if (whole.low == whole.high) whole.high++;
-    return (span){pow(10, whole.low), pow(10, whole.high)};
+    const span room = {s.low / 1.4, s.high * 1.4};
+    const double low = log10(room.low), high = log10(room.high);
+    if (floor(high) - ceil(low) >= 1) return room;
+    const double whole = floor(high) > floor(low) ? floor(high) : floor(low);
+    /* One power of ten or none lies within: reach for the nearer one on either side. */
+    if (whole >= low && whole - low > high - whole) return (span){pow(10, whole - 1), room.high};
+    if (whole >= low) return (span){room.low, pow(10, whole + 1)};
+    return (span){pow(10, whole), pow(10, whole + 1)};
 }
 
 /* --- numbers ---------------------------------------------------------------------------------- */
@@ -156,10 +161,14 @@ static void legend(const figures *f, FILE *file, bool of_units) {
     for (int i = 0; i < r->count; i++)
         n += of_units ? r->item[i].activation != NULL : r->item[i].path != NULL;
     for (int i = 0; i < r->count; i++) {
-        char colour[8];
+        char colour[8], text[96];
         if (of_units ? !r->item[i].activation : !r->item[i].path) continue;
         gnuplot_ramp(i, r->count, colour);
-        figures_key(file, r->item[i].title, k++, n, colour);
+        if (of_units && r->item[i].units > 0)
+            snprintf(text, sizeof text, "%.28s (%" PRId64 ")", r->item[i].title, r->item[i].units);
+        else
+            snprintf(text, sizeof text, "%.34s", r->item[i].title);
+        figures_key(file, text, k++, n, colour);
     }
 }
 
@@ -171,15 +180,15 @@ static void y_label(FILE *file, const char *text) {
     fputs(" offset 1,0 font ''.F(10) textcolor rgb '#555555' noenhanced\n", file);
 }
 
+double figures_decades(span s) {
+    const double decades = log10(s.high / s.low);
+    return decades > 24 ? 1e6 : decades > 12 ? 1e4 : decades > 6 ? 100 : 10;
+}
+
 static void log_axis(FILE *file, span s) {
     const span d = span_decades(s);
-    const double decades = log10(d.high / d.low);
     fprintf(file, "set logscale y\nset yrange [%.9g:%.9g]\nset format y '10^{%%T}'\nset ytics %g\n",
-            d.low, d.high,
-            decades > 24   ? 1e6
-            : decades > 12 ? 1e3
-            : decades > 7  ? 100.0
-                           : 10.0);
+            d.low, d.high, figures_decades(d));
 }
 
 static void linear_axis(FILE *file, span s, double least) {
@@ -249,7 +258,7 @@ static void draw_units(const figures *f) {
     FILE *file = gnuplot_begin(f->plot, "units", WIDTH, HEIGHT - 60);
     if (!file) return;
     fputs("set multiplot\n", file);
-    figures_title(file, "Units that do not take part, % of their layer");
+    figures_title(file, "Units that do not take part, % of their layer (of so many)");
     legend(f, file, true);
     for (int k = 0; k < FIGURES_UNITS; k++) {
         const span s = f->unit[k];

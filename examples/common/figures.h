@@ -41,8 +41,10 @@ void figures_close(figures *f);
 /* Pieces that other pictures share. */
 extern const span span_empty;
 void span_take(span *s, double value);
-/* Whole decades around it. */
+/* Of a logarithmic axis: some room around it, and two powers of ten at least. */
 span span_decades(span s);
+/* The step from tick to tick of such an axis, a factor. */
+double figures_decades(span s);
 /* "set label ..." with a text at screen coordinates; more: gnuplot's settings. */
 void figures_label(FILE *file, const char *text, double x, double y, const char *more);
 /* A title in the upper left corner of a picture. */

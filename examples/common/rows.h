@@ -13,6 +13,7 @@ typedef struct net_row {
     hk_tensor *weight;        /* NULL as path */
     const char *activation;   /* path of the activation: "2"; NULL: none stands behind */
     char activation_name[48]; /* "prelu" */
+    int64_t units;            /* of the activation, once they were counted */
     int activation_place;     /* among all activations of the network */
 } net_row;
 

@@ -56,10 +56,17 @@ static void write_bins(FILE *file, const sample *s, span r) {
     fputs("\n\n", file);
 }
 
-static void write_panel(FILE *file, const panel *p, int i, int height, span r) {
-    const double wide = 0.97 / ACROSS, tall = (double)PANEL / height;
-    const double left = 0.025 + wide * (i % ACROSS) + 0.03;
-    const double top = 1 - (HEAD + 45.0) / height - tall * (i / ACROSS);
+/* So that there are two to five of them. */
+static double tick(span r) {
+    const double unit = pow(10, floor(log10((r.high - r.low) / 2)));
+    const double n = (r.high - r.low) / unit;
+    return unit * (n > 10 ? 5 : n > 5 ? 2 : 1);
+}
+
+static void write_panel(FILE *file, const panel *p, int i, int across, int height, span r) {
+    const double wide = 0.97 / across, tall = (double)PANEL / height;
+    const double left = 0.025 + wide * (i % across) + 0.03;
+    const double top = 1 - (HEAD + 45.0) / height - tall * (i / across);
     const double start = zero_share(&p->sample[SAMPLE_START]),
                  end = zero_share(&p->sample[SAMPLE_END]);
     char text[96];
@@ -70,9 +77,7 @@ static void write_panel(FILE *file, const panel *p, int i, int height, span r) {
                       "left font ''.F(9) textcolor rgb '#777777'");
     }
     figures_panel(file, left, left + wide - 0.05, top - tall + 72.0 / height, top);
-    fprintf(file, "set xrange [%.9g:%.9g]\nset xtics %g\n", r.low, r.high,
-            pow(10, floor(log10(r.high - r.low))) *
-                (r.high - r.low > 4 * pow(10, floor(log10(r.high - r.low))) ? 2 : 1));
+    fprintf(file, "set xrange [%.9g:%.9g]\nset xtics %g\n", r.low, r.high, tick(r));
     if (p->sample[SAMPLE_END].count > 0)
         fprintf(
             file,
@@ -131,17 +136,29 @@ bool samples_script_values(samples *s, gnuplot *plot) {
                 fputs("NaN NaN\n\n\n", data);
         }
     gnuplot_close(plot, data);
-    const int height = HEAD + PANEL * ((n + ACROSS - 1) / ACROSS);
+    const int across = n < 2 ? 2 : n < ACROSS ? n : ACROSS;
+    const int height = HEAD + PANEL * ((n + across - 1) / across);
     FILE *file = n > 0 ? gnuplot_begin(plot, "activations", WIDTH, height) : NULL;
     if (!file) return false;
     values_head(file, height);
-    for (int i = 0; i < n; i++) write_panel(file, &s->panel[i], i, height, range[i]);
+    for (int i = 0; i < n; i++) write_panel(file, &s->panel[i], i, across, height, range[i]);
     fputs("unset multiplot\n", file);
     gnuplot_close(plot, file);
     return true;
 }
 
 /* --- gradients ---------------------------------------------------------------------------------- */
+
+/* The greatest share of a size in a layer. */
+static double sizes_most(const samples *s) {
+    double most = 0;
+    for (int i = 0; i < s->rows->count; i++)
+        for (int t = 0; t < SAMPLE_TIMES; t++)
+            for (int k = 0; k < SIZES && s->size[i][t].count > 0; k++)
+                most =
+                    fmax(most, 100.0 * (double)s->size[i][t].of[k] / (double)s->size[i][t].count);
+    return most;
+}
 
 /* The sizes from the least to the greatest that occur in more than a thousandth of a layer. */
 static bool sizes_span(const samples *s, int *low, int *high) {
@@ -222,17 +239,13 @@ bool samples_script_gradients(samples *s, gnuplot *plot) {
     gnuplot_close(plot, file);
     file = gnuplot_begin(plot, "gradient_sizes", WIDTH, 420);
     if (!file) return false;
-    const span r = span_decades((span){exp2(low - SIZE_ZERO), exp2(high - SIZE_ZERO + 1)});
-    const double decades = log10(r.high / r.low);
+    const span r = span_decades((span){exp2(low - SIZE_ZERO + 0.5), exp2(high - SIZE_ZERO + 0.5)});
     fprintf(file,
             "set multiplot\nset logscale x\nset xrange [%g:%g]\nset format x '10^{%%T}'\n"
-            "set xtics %g\nset yrange [0:*]\nunset zeroaxis\n"
+            "set xtics %g\nset yrange [0:%g]\nunset zeroaxis\n"
             "set xlabel '|gradient of a weight|' offset 0,0.3 font ''.F(10) textcolor rgb "
             "'#555555'\n",
-            r.low, r.high,
-            decades > 16  ? 1e4
-            : decades > 6 ? 100.0
-                          : 10.0);
+            r.low, r.high, figures_decades(r), 1.08 * sizes_most(s));
     figures_title(file, "Sizes of the gradients of single weights, % of the weights of a layer");
     sizes_legend(s, file);
     for (int t = 0; t < SAMPLE_TIMES; t++) sizes_panel(s, file, t);

@@ -79,7 +79,7 @@ static void take_units(stats *s, int layer) {
         stats_row *now = &s->now[i];
         if (!s->rows.item[i].activation || strcmp(s->rows.item[i].activation, u->name) != 0)
             continue;
-        now->units = u->units;
+        now->units = s->rows.item[i].units = u->units;
         now->dead = u->dead;
         now->zero = u->zero;
         now->saturated = u->saturated_left < 0 ? -1 : u->saturated_left + u->saturated_right;

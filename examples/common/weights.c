@@ -7,7 +7,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { WIDTH = 1000, ACROSS = 12, GAP = 8, PATH_MOST = 4096 };
+enum { WIDTH = 1000, ACROSS = 10, GAP = 8, PATH_MOST = 4096 };
 
 static int ascending(const void *a, const void *b) {
     const float x = *(const float *)a, y = *(const float *)b;
