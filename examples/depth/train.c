@@ -8,8 +8,6 @@
 #include "commands.h"
 #include "digits.h"
 
-enum { DEPTHS_MOST = 32 };
-
 typedef struct train_study {
     study s;
     digits_settings set;
@@ -42,11 +40,8 @@ static bool parse(train_study *p, int argc, char **argv) {
     options_add(&p->s.opts, 1, rows);
     digits_add_options(&p->s, &p->set, true);
     if (!study_begin(&p->s, "relu,tanh,sigmoid,selu,silu,gelu,mish", argc, argv)) return false;
-    bool ok = numbers_read(p->depths_text, 1, 1000, DEPTHS_MOST, p->depths, &p->count);
-    for (int k = 0; k < p->count; k++) ok = ok && p->depths[k] == floor(p->depths[k]);
-    if (!ok)
-        p->s.code = options_bad_value(&p->s.opts, "depths", p->depths_text,
-                                      "rising whole numbers from 1 to 1000");
+    const bool ok = depths_read(p->depths_text, p->depths, &p->count);
+    if (!ok) p->s.code = options_bad_value(&p->s.opts, "depths", p->depths_text, depths_must_be);
     return ok;
 }
 
