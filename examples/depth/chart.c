@@ -39,7 +39,7 @@ bool chart_open(chart *c, const char *program, const char *folder, const char *n
     c->data = gnuplot_data(&c->plot, name);
     c->script = gnuplot_begin(&c->plot, name, width_of(c), HEIGHT);
     if (!c->data || !c->script) return false;
-    fputs("set bars 0.4\nset multiplot\n", c->script);
+    fputs("set clip two\nset multiplot\n", c->script);
     write_label(c->script, title, across(c, 22), 1 - upward(26), 15, "#000000");
     return true;
 }
@@ -130,7 +130,11 @@ void chart_bars(chart *c, int colour, int n, const double *x, const double *y, c
     const int block = write_block(c, n, x, y, low, high);
     if (joined) plot_line(c, block, colour);
     plot(c, block);
-    fprintf(c->script, "using 1:2:3:4 with yerrorbars lw 1.2 pt %d ps P*0.7 lc rgb '%s' notitle",
+    /* Not as error bars: these are left out where the point lies outside. */
+    fprintf(c->script, "using 1:3:(0):($4 - $3) with vectors nohead lw 1.2 lc rgb '%s' notitle",
+            colour_of(colour));
+    plot(c, block);
+    fprintf(c->script, "using 1:2 with points pt %d ps P*0.8 lc rgb '%s' notitle",
             shapes[look_of(colour)], colour_of(colour));
 }
 

@@ -21,8 +21,8 @@ typedef struct spectrum_study {
 
 static bool parse(spectrum_study *p, int argc, char **argv) {
     static const char *const examples[] = {
-        "                                  at the edge of chaos, q = 0.1",
-        "tanh --start 0.001                nearer to isometry",
+        "                                  at the edge of chaos, q = 0.01",
+        "tanh --start 1                    further from isometry",
         "tanh relu --init auto             each with its own gain",
         "relu --depths 1,10,100 --out pictures",
         NULL,
@@ -47,7 +47,7 @@ static bool parse(spectrum_study *p, int argc, char **argv) {
         .examples = examples};
     options_add(&p->s.opts, (int)(sizeof rows / sizeof *rows), rows);
     weights_add_options(&p->s, &p->w);
-    if (!study_begin(&p->s, "tanh,relu,selu,gelu", argc, argv)) return false;
+    if (!study_begin(&p->s, "tanh,softsign,selu,relu", argc, argv)) return false;
     p->w.q = p->start;
     if (!depths_read(p->depths_text, p->r.depths, &p->r.count))
         p->s.code = options_bad_value(&p->s.opts, "depths", p->depths_text, depths_must_be);
@@ -159,6 +159,9 @@ static hk_tensor *input(hk_context *ctx, int64_t n, double start) {
     return x;
 }
 
+/* What rounding makes of a singular value of 0 is a number of no meaning. */
+static double shown(double value, double largest) { return value > 1e-14 * largest ? value : 0; }
+
 static bool measure(spectrum_study *p, hk_context *ctx, way how, int name, int column) {
     spectrum_result *r = &p->r;
     const char *activation = p->s.names.item[name];
@@ -176,8 +179,8 @@ static bool measure(spectrum_study *p, hk_context *ctx, way how, int name, int c
         double squares = 0;
         spectrum_cell *cell = spectrum_cell_of(r, how, name, column);
         for (int64_t i = 0; i < j.count; i++) squares += r->room[i] * r->room[i];
-        spread_add(&cell->smallest, j.smallest);
-        spread_add(&cell->median, j.median);
+        spread_add(&cell->smallest, shown(j.smallest, j.largest));
+        spread_add(&cell->median, shown(j.median, j.largest));
         spread_add(&cell->largest, j.largest);
         spread_add(&cell->mean_square, squares / (double)j.outputs);
     }
@@ -217,7 +220,7 @@ int command_spectrum(int argc, char **argv) {
     spectrum_study p = {.s = {.seeds = 5, .seed = 1},
                         .r = {.width = 64},
                         .depths_text = "1,2,4,8,16,32,64",
-                        .start = 0.1,
+                        .start = 0.01,
                         .w = {.init = "critical", .bias = -1}};
     if (parse(&p, argc, argv) && prepare(&p)) {
         measure_all(&p);

@@ -52,7 +52,7 @@ static void write_rows(study *s, const spectrum_result *r, way how, int name) {
 
 /* --- picture ---------------------------------------------------------------------------------- */
 
-static const double floor_shown = 1e-8, ceiling_shown = 1e8;
+static const double floor_shown = 1e-6, ceiling_shown = 1e6;
 
 /* A bar from the smallest singular value to the largest one, a point at the median. What is 0, or below the
    axis, ends there. */
@@ -63,7 +63,7 @@ static void draw_name(chart *c, const spectrum_result *r, way how, int name, dou
         const spectrum_cell *cell = spectrum_cell_of(r, how, name, k);
         if (cell->median.n == 0 || !(cell->largest.mean > bottom)) continue;
         x[n] = r->depths[k] * (1 + 0.05 * (name - (r->names - 1) / 2.0));
-        y[n] = fmax(cell->median.mean, bottom);
+        y[n] = fmax(cell->median.mean, 0.5 * bottom);
         low[n] = fmax(cell->smallest.mean, bottom);
         high[n++] = cell->largest.mean;
     }
@@ -86,10 +86,11 @@ static void limits(const spectrum_result *r, double *low, double *high) {
 static void draw(study *s, const spectrum_result *r) {
     static const char *const titles[] = {"gaussian weights: singular values",
                                          "orthogonal weights: singular values"};
-    char title[256], note[64];
+    char title[256], note[64], ticks[TICKS_MOST];
     double low, high;
     chart c;
     limits(r, &low, &high);
+    depths_ticks(r->depths, r->count, ticks);
     snprintf(title, sizeof title, "Jacobian of random nets of width %" PRId64 ", weights by %s",
              r->width, r->weights_by);
     snprintf(note, sizeof note, "means of %" PRId64 " nets", s->seeds);
@@ -107,6 +108,7 @@ static void draw(study *s, const spectrum_result *r) {
                                            .x_high = r->depths[r->count - 1] * 1.3,
                                            .y_low = low,
                                            .y_high = high,
+                                           .x_ticks = ticks,
                                            .level = 1});
             for (int i = 0; i < r->names; i++) draw_name(&c, r, (way)how, i, low);
             chart_end(&c);

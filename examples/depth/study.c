@@ -191,6 +191,14 @@ bool depths_read(const char *text, double v[DEPTHS_MOST], int *count) {
     return ok;
 }
 
+void depths_ticks(const double *depths, int count, char text[TICKS_MOST]) {
+    size_t used = 0;
+    for (int k = 0; k < count; k++)
+        used +=
+            (size_t)snprintf(text + used, TICKS_MOST - used, "%c%.0f", k ? ',' : '(', depths[k]);
+    snprintf(text + used, TICKS_MOST - used, ")");
+}
+
 void spread_add(spread *s, double value) {
     const double before = value - s->mean;
     s->n++;

@@ -53,6 +53,9 @@ bool numbers_read(const char *text, double low, double high, int most, double *v
 enum { DEPTHS_MOST = 32 };
 bool depths_read(const char *text, double v[DEPTHS_MOST], int *count);
 extern const char depths_must_be[];
+/* "(1,2,5)", for an axis of gnuplot. */
+enum { TICKS_MOST = DEPTHS_MOST * 8 };
+void depths_ticks(const double *depths, int count, char text[TICKS_MOST]);
 
 /* Mean and spread of what was added. */
 typedef struct spread {

@@ -123,13 +123,9 @@ static void write_rows(train_study *p) {
 
 static void draw(train_study *p) {
     study *s = &p->s;
-    char title[256], note[64], ticks[DEPTHS_MOST * 8 + 4] = "(";
+    char title[256], note[64], ticks[TICKS_MOST];
     chart c;
-    size_t used = 1;
-    for (int k = 0; k < p->count && used < sizeof ticks - 2; k++)
-        used += (size_t)snprintf(ticks + used, sizeof ticks - used, "%s%.0f", k ? "," : "",
-                                 p->depths[k]);
-    snprintf(ticks + used, sizeof ticks - used, ")");
+    depths_ticks(p->depths, p->count, ticks);
     snprintf(title, sizeof title,
              "Trained on %" PRId64 " images of MNIST, %" PRId64 " epoch%s, %s, --init %s",
              p->set.images, p->set.epochs, p->set.epochs > 1 ? "s" : "", p->set.optimizer,
