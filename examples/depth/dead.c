@@ -32,7 +32,7 @@ static bool parse(dead_study *p, int argc, char **argv) {
     static const char *const examples[] = {
         "                              relus and others, a minute or two",
         "relu leaky_relu elu --rates 0.01,0.1,1 --biases 0",
-        "relu gelu --optimizer adam --rates 0.001,0.01,0.1",
+        "relu gelu --optimizer sgd --rates 0.01,0.1,1 --lr 0.1",
         "relu --init torch --out pictures",
         NULL,
     };
@@ -41,7 +41,7 @@ static bool parse(dead_study *p, int argc, char **argv) {
         {.name = "rates", .form = "RATE,...", .kind = OPTION_TEXT, .value = &p->sweeps[RATE].text,
          .help = "learning rates, rising", .example = "0.01,0.1,1", .flags = OPTION_EVERYDAY},
         {.name = "biases", .form = "B,...", .kind = OPTION_TEXT, .value = &p->sweeps[BIAS].text,
-         .help = "where biases of hidden layers start, rising; with the learning rate of --lr",
+         .help = "where biases of hidden layers start, rising; with --lr",
          .example = "-2,-1,0", .flags = OPTION_EVERYDAY},
         {.name = "depth", .form = "L", .kind = OPTION_INT, .value = &p->depth,
          .help = "hidden layers", .low = 1, .high = 1000, .example = "3",
@@ -52,9 +52,10 @@ static bool parse(dead_study *p, int argc, char **argv) {
     };
     /* clang-format on */
     p->s.opts = (options){
-        .purpose = "dead units after a short training on MNIST, by learning rate and by where "
-                   "biases start\n\nA unit is dead if no gradient can pass it: its activation's "
-                   "slope is 0 (smooth ones: at\nmost 1e-6) for each image of the probe.",
+        .purpose =
+            "dead units after a short training on MNIST\n\n"
+            "A unit is dead if no gradient can pass it: its activation's slope is 0 (at most\n"
+            "1e-6 for smooth ones) for each image of the probe.",
         .examples = examples};
     options_add(&p->s.opts, (int)(sizeof rows / sizeof *rows), rows);
     digits_add_options(&p->s, &p->set, true);
@@ -280,16 +281,17 @@ int command_dead(int argc, char **argv) {
         .s = {.seeds = 3, .seed = 1},
         .depth = 3,
         .probe = 2000,
-        .sweeps = {{.option = "rates", .what = "learning rate", .text = "0.01,0.03,0.1,0.3,1,3"},
-                   {.option = "biases", .what = "start of biases", .text = "-4,-3,-2,-1,0,1"}},
+        .sweeps =
+            {{.option = "rates", .what = "learning rate", .text = "0.001,0.003,0.01,0.03,0.1,0.3"},
+             {.option = "biases", .what = "start of biases", .text = "-2,-1.5,-1,-0.5,0,0.5"}},
         .set = {.init = "auto",
-                .optimizer = "sgd",
+                .optimizer = "adam",
                 .images = 6000,
                 .test = 2000,
                 .epochs = 2,
                 .batch = 64,
                 .width = 100,
-                .lr = 0.1}};
+                .lr = -1}};
     if (!parse(&p, argc, argv) || !reserve(&p)) return finish(&p);
     train_all(&p);
     if (p.s.code == 0) {
