@@ -215,7 +215,7 @@ int main(int argc, char **argv) {
         "                              the defaults: small, 5 epochs",
         "--out pictures                a page that shows what happens inside",
         "--model lenet --schedule one-cycle --dropout 0.3",
-        "--model deep --schedule one-cycle --shift 2 --rotation 10",
+        "--model deep --batch 128 --schedule one-cycle --shift 2 --rotation 10",
         "--activation gelu/maxout:k=3 --batch-norm",
         NULL,
     };
