@@ -8,6 +8,7 @@
 #include "hk_base.h"
 #include "hk_context.h"
 #include "hk_data.h"
+#include "hk_doctor.h"
 #include "hk_flow.h"
 #include "hk_hook.h"
 #include "hk_image_ops.h"

@@ -42,6 +42,17 @@ struct hk__tape {
     hk_apply(op, NULL, 0, (int)(sizeof((hk_tensor *[]){__VA_ARGS__}) / sizeof(void *)),            \
              (hk_tensor *[]){__VA_ARGS__}, 1, NULL)
 
+/* The context's tape, made on first use, so that core need not know of it. NULL on error. */
+struct hk__tape *hk__tape_of(hk_context *ctx);
+/* The node that made y, if derivatives can be asked for there; NULL and the sticky error, under the name `where`, if not. */
+hk__node *hk__start_of(hk_context *ctx, hk_tensor *y, const char *where);
+/* Reports a failure of an op's function that did not say why itself. */
+hk_status hk__blame(hk_context *ctx, const hk_op *op, hk_status status);
+/* HK_ERR_NONFINITE if t is not finite: "[op] what t is not finite at element 3". */
+hk_status hk__guard(hk_context *ctx, const hk_op *op, const char *what, hk_tensor *t);
+/* Whether its dtype is one that has derivatives. */
+bool hk__carries_gradients(const hk_tensor *t);
+
 /* The gradient of input i, to be written by a kernel in full: added to if *accumulate, else overwritten.
    NULL if it is not needed. */
 hk_tensor *hk__grad_target(hk_op_call *c, int i, bool *accumulate);

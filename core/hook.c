@@ -63,13 +63,20 @@ bool hk__hooks_on(const hk__hooks *list) {
 }
 
 void hk__hooks_run(hk__hooks *list, void (*call)(const hk_hook *hook, void *what), void *what) {
+    const uint64_t run = ++list->runs;
     list->running++;
-    for (hk_hook *hook = list->first; hook; hook = hook->next)
-        if (hook->fn && !hook->off) call(hook, what);
+    for (hk_hook *hook = list->first; hook; hook = hook->next) {
+        if (!hook->fn || hook->off || hook->ran == run) continue;
+        hook->ran = run;
+        call(hook, what);
+    }
     if (--list->running == 0) sweep(list);
 }
 
 void hk__hooks_free(hk__hooks *list) {
-    for (hk_hook *hook = list->first; hook; hook = hook->next) hook->fn = NULL;
+    for (hk_hook *hook = list->first; hook; hook = hook->next) {
+        if (hook->fn && hook->ended) hook->ended(hook->arg);
+        hook->fn = NULL;
+    }
     sweep(list);
 }

@@ -13,14 +13,18 @@ typedef void hk__hook_fn(void);
 
 typedef struct hk__hooks {
     hk_hook *first;
-    int running; /* > 0 while they are called */
-} hk__hooks;     /* {0} is empty */
+    int running;   /* > 0 while they are called */
+    uint64_t runs; /* so far */
+} hk__hooks;       /* {0} is empty */
 
 struct hk_hook {
     hk__hooks *list;
     hk_hook *next;
     hk__hook_fn *fn; /* NULL: removed while hooks were running */
     void *arg;
+    void (*ended)(void *arg); /* called when it ends with what is hooked; not when it is removed */
+    uint64_t
+        ran; /* number of the last run that called it, which calls it once wherever it is put meanwhile */
     bool off;
     bool of_step; /* its memory is the step's */
 };

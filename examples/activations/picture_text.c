@@ -1,18 +1,12 @@
-/* picture_text.c: files, text and the call of gnuplot, for pictures.
+/* picture_text.c: text and data of curves for gnuplot.
    SPDX-License-Identifier: MIT */
 #include "picture_text.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include "folder.h"
 #include "options.h"
-
-enum { PATH_MOST = 4096 };
 
 /* --- text --------------------------------------------------------------------------------------- */
 
@@ -21,15 +15,6 @@ void picture_file_name(const char *name, char *file) {
     for (; *name && n < FILE_MOST - 1; name++)
         file[n++] = isalnum((unsigned char)*name) || strchr(".=_+-", *name) ? *name : '_';
     file[n] = 0;
-}
-
-void picture_quote(FILE *file, const char *text) {
-    fputc('\'', file);
-    for (; *text; text++) {
-        if (*text == '\'') fputc('\'', file);
-        fputc(*text, file);
-    }
-    fputc('\'', file);
 }
 
 typedef struct spelling {
@@ -82,73 +67,6 @@ int picture_width(const char *text) {
 
 /* --- files -------------------------------------------------------------------------------------- */
 
-static void fail(pictures *p, const char *path) {
-    if (!p->failed) fprintf(stderr, "%s: cannot write %s: %s\n", p->program, path, strerror(errno));
-    p->failed = true;
-}
-
-static FILE *open_file(pictures *p, const char *part, const char *name, const char *ending) {
-    char path[PATH_MOST];
-    snprintf(path, sizeof path, "%s/%s%s%s", p->folder, part, name, ending);
-    FILE *file = p->failed ? NULL : fopen(path, "w");
-    if (!file) fail(p, path);
-    return file;
-}
-
-static void close_file(pictures *p, FILE *file, const char *name) {
-    const bool bad = ferror(file) != 0;
-    if (fclose(file) != 0 || bad) fail(p, name);
-}
-
-static bool make_folder(pictures *p, const char *path) {
-    char part[PATH_MOST];
-    snprintf(part, sizeof part, "%s", path);
-    if (folder_make(part)) return true;
-    fail(p, part);
-    return false;
-}
-
-/* What all pictures share. In SVG the font is the reader's, in PNG this machine's. */
-static const char style[] =
-    "# The style of every picture. Edit it, then: cd .. && gnuplot plot.gp\n"
-    "reset\n"
-    "set encoding utf8\n"
-    "unset key\n"
-    "set border 3 lc rgb '#888888' lw 0.8\n"
-    "set tics nomirror out scale 0.5 textcolor rgb '#555555'\n"
-    "set xtics font ''.F(10)\n"
-    "set ytics font ''.F(10)\n"
-    "set grid xtics ytics lt 1 lw 0.5 lc rgb '#e6e6e6'\n"
-    "set zeroaxis lt 1 lw 1 lc rgb '#999999'\n"
-    "set samples 2\n"
-    "if (GPVAL_VERSION >= 5.4) set minussign\n";
-
-/* F(n): a font of n points; P: the size of points. SVG takes fonts in pixels and points as larger. */
-static const char all_begin[] =
-    "# Draws every picture again, as SVG and PNG: gnuplot plot.gp, in this folder.\n"
-    "svg(w, h) = sprintf(\"FONT = 'sans-serif'; SIZE = 1.3; P = 0.8; set terminal svg size %d,%d \""
-    " \\\n    .\"font 'sans-serif,14' background 'white'\", w, h)\n"
-    "png(w, h) = \"FONT = 'sans'; SIZE = P = 1; set terminal \" \\\n"
-    "    .(strstrt(GPVAL_TERMINALS, 'pngcairo') > 0 \\\n"
-    "    ? sprintf(\"pngcairo size %d,%d font 'sans,11' fontscale 1.5 linewidth 1.5 pointscale "
-    "1.5\","
-    " 1.5*w, 1.5*h) \\\n"
-    "    : sprintf(\"png size %d,%d font 'sans,11'\", w, h))\n"
-    "F(n) = sprintf('%s,%.1f', FONT, SIZE*n)\n";
-
-bool pictures_open(pictures *p) {
-    char data[PATH_MOST];
-    snprintf(data, sizeof data, "%s/data", p->folder);
-    if (!make_folder(p, p->folder) || !make_folder(p, data)) return false;
-    FILE *file = open_file(p, "data/", "style", ".gp");
-    if (!file) return false;
-    fputs(style, file);
-    close_file(p, file, data);
-    p->all = open_file(p, "", "plot", ".gp");
-    if (p->all) fputs(all_begin, p->all);
-    return !p->failed;
-}
-
 static void write_line(FILE *file, const curve_line *line) {
     for (int i = 0; i < line->count; i++) {
         if (line->point[i].gap)
@@ -164,56 +82,29 @@ static void write_line(FILE *file, const curve_line *line) {
 }
 
 void pictures_data(pictures *p, const plotted *one) {
-    FILE *file = open_file(p, "data/", one->file, ".dat");
+    FILE *file = gnuplot_data(&p->plot, one->file);
     if (!file) return;
     fprintf(file, "# %s: x and f; jumps of f (x, y, closed); x and f'; jumps of f'\n", one->name);
     write_line(file, &one->curve.line[CURVE_VALUE]);
     write_line(file, &one->curve.line[CURVE_SLOPE]);
-    close_file(p, file, one->file);
+    gnuplot_close(&p->plot, file);
 }
 
-FILE *picture_begin(pictures *p, const char *name, int width, int height) {
-    FILE *file = open_file(p, "data/", name, ".gp");
-    if (!file) return NULL;
-    fprintf(p->all,
-            "\neval svg(%d, %d); set output '%s.svg'; load 'data/%s.gp'\n"
-            "eval png(%d, %d); set output '%s.png'; load 'data/%s.gp'\n",
-            width, height, name, name, width, height, name, name);
-    fputs("load 'data/style.gp'\n", file);
-    p->count++;
-    return file;
-}
-
-void picture_end(pictures *p, FILE *file) { close_file(p, file, "a script"); }
-
-/* --- gnuplot ------------------------------------------------------------------------------------- */
-
-/* Its exit status; 127 if there is no gnuplot. */
-static int run_gnuplot(const char *folder) {
-    fflush(stdout);
-    const pid_t child = fork();
-    if (child == 0) {
-        if (chdir(folder) == 0) execlp("gnuplot", "gnuplot", "plot.gp", (char *)NULL);
-        _exit(127);
-    }
-    int status = 0;
-    if (child < 0 || waitpid(child, &status, 0) != child) return 126;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 126;
+bool pictures_open(pictures *p) {
+    p->plot = (gnuplot){.folder = p->folder, .program = p->program};
+    return gnuplot_open(&p->plot);
 }
 
 int pictures_draw(pictures *p) {
-    if (p->all) {
-        fputs("\nset output\n", p->all);
-        close_file(p, p->all, "plot.gp");
-    }
-    if (p->failed) return EXIT_BAD_INPUT;
-    const int status = run_gnuplot(p->folder);
-    if (status == 0) {
-        printf("%d picture%s in %s, as SVG and PNG (%s/plot.gp draws %s again)\n", p->count,
-               p->count == 1 ? "" : "s", p->folder, p->folder, p->count == 1 ? "it" : "them");
+    const gnuplot_result result = gnuplot_draw(&p->plot);
+    const int count = p->plot.count;
+    if (result == GNUPLOT_UNWRITTEN) return EXIT_BAD_INPUT;
+    if (result == GNUPLOT_DONE) {
+        printf("%d picture%s in %s, as SVG and PNG (%s/plot.gp draws %s again)\n", count,
+               count == 1 ? "" : "s", p->folder, p->folder, count == 1 ? "it" : "them");
         return EXIT_SUCCESS;
     }
-    if (status == 127)
+    if (result == GNUPLOT_MISSING)
         fprintf(stderr, "%s: gnuplot is not installed (apt install gnuplot-nox); ", p->program);
     else
         fprintf(stderr, "%s: gnuplot failed; ", p->program);

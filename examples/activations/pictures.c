@@ -8,25 +8,8 @@
 
 #include "picture_text.h"
 
-/* Okabe and Ito's colours, which colour-blind people can tell apart. */
-static const char *const colours[] = {"#0072B2", "#D55E00", "#009E73", "#CC79A7",
-                                      "#E69F00", "#56B4E9", "#333333"};
-static const char *const dashes[] = {"solid", "(9,4)", "(2,3)"}; /* for more than COLOURS curves */
-enum { COLOURS = sizeof colours / sizeof *colours, DASHES = sizeof dashes / sizeof *dashes };
-
-/* From dark to light, evenly in brightness, for ordered values. */
-static const int ramp[][3] = {{68, 1, 84}, {59, 82, 139}, {33, 145, 140}, {94, 201, 98}};
-enum { RAMP = sizeof ramp / sizeof *ramp };
-
-static void ramp_colour(int i, int n, char text[8]) {
-    const double at = n > 1 ? (double)i / (n - 1) * (RAMP - 1) : 0;
-    const int k = at >= RAMP - 1 ? RAMP - 2 : (int)at;
-    int rgb[3];
-    for (int c = 0; c < 3; c++)
-        rgb[c] = (int)lround(ramp[k][c] + (at - k) * (ramp[k + 1][c] - ramp[k][c]));
-    snprintf(text, 8, "#%02x%02x%02x", (unsigned)rgb[0] & 255, (unsigned)rgb[1] & 255,
-             (unsigned)rgb[2] & 255);
-}
+static const char *const dashes[] = {"solid", "(9,4)", "(2,3)"}; /* for more curves than colours */
+enum { DASHES = sizeof dashes / sizeof *dashes };
 
 /* --- ranges ----------------------------------------------------------------------------------- */
 
@@ -80,10 +63,10 @@ static void write_ends(FILE *file, const plotted *one, int which, look how) {
 /* Of curve i of n: colour, then dashes, where there are more curves than colours. */
 static look look_of(int i, int n, bool ordered, char colour[8]) {
     if (ordered)
-        ramp_colour(i, n, colour);
+        gnuplot_ramp(i, n, colour);
     else
-        snprintf(colour, 8, "%s", colours[i % COLOURS]);
-    return (look){colour, ordered ? "solid" : dashes[i / COLOURS % DASHES], 2.4, 0.9};
+        snprintf(colour, 8, "%s", gnuplot_colours[i % GNUPLOT_COLOURS]);
+    return (look){colour, ordered ? "solid" : dashes[i / GNUPLOT_COLOURS % DASHES], 2.4, 0.9};
 }
 
 /* A plot command with nothing in it is an error: this one draws nothing. */
@@ -102,7 +85,7 @@ static void write_panel(const pictures *p, FILE *file, double left, double right
 
 static void write_label(FILE *file, const char *text, double x, double y, const char *more) {
     fputs("set label ", file);
-    picture_quote(file, text);
+    gnuplot_quote(file, text);
     fprintf(file, " at screen %.4f, screen %.4f noenhanced %s\n", x, y, more);
 }
 
@@ -140,7 +123,7 @@ static void write_formula(FILE *file, const char *what, const char *formula, dou
 
 void pictures_page(pictures *p, const plotted *one) {
     static const double left[] = {0.05, 0.55}, right[] = {0.48, 0.98};
-    FILE *file = picture_begin(p, one->file, 1200, 520);
+    FILE *file = gnuplot_begin(&p->plot, one->file, 1200, 520);
     if (!file) return;
     const hk_activation_info *info = one->spec.info;
     fputs("set multiplot\n", file);
@@ -163,13 +146,13 @@ void pictures_page(pictures *p, const plotted *one) {
         write_panel(p, file, left[which], right[which], 0.12, 0.82);
         fputs(x_label, file);
         write_range(file, r);
-        const look how = {colours[which], "solid", 2.6, 1.1};
+        const look how = {gnuplot_colours[which], "solid", 2.6, 1.1};
         write_line(file, one, which, how, &nothing);
         write_ends(file, one, which, how);
         end_plot(file, nothing);
     }
     fputs("unset multiplot\n", file);
-    picture_end(p, file);
+    gnuplot_close(&p->plot, file);
 }
 
 /* --- a grid --------------------------------------------------------------------------------------- */
@@ -190,7 +173,8 @@ static void write_cell(const pictures *p, FILE *file, const plotted *one, int ce
     write_label(file, one->name, left - 0.015, top + 20.0 / height, font);
     write_panel(p, file, left, left + wide - 0.035, top - row + 76.0 / height, top);
     write_range(file, r);
-    const look value = {colours[0], "solid", 2.2, 0.6}, slope = {colours[1], "solid", 2, 0.6};
+    const look value = {gnuplot_colours[0], "solid", 2.2, 0.6},
+               slope = {gnuplot_colours[1], "solid", 2, 0.6};
     write_line(file, one, CURVE_SLOPE, slope, &nothing);
     write_line(file, one, CURVE_VALUE, value, &nothing);
     write_ends(file, one, CURVE_SLOPE, slope);
@@ -208,17 +192,17 @@ void pictures_grid(pictures *p, int count, const plotted *list, int page, int pa
     const int rows = (count + GRID_COLUMNS - 1) / GRID_COLUMNS;
     const int height = GRID_HEAD + rows * GRID_ROW;
     const double heading = 1 - 31.0 / height;
-    FILE *file = picture_begin(p, name, GRID_WIDTH, height);
+    FILE *file = gnuplot_begin(&p->plot, name, GRID_WIDTH, height);
     if (!file) return;
     fputs("set multiplot\nset xtics font ''.F(8) offset 0,0.3\nset ytics font ''.F(8) offset "
           "0.5,0\n",
           file);
     write_label(file, title, 0.025, heading, "left font ''.F(16)");
-    write_key(file, "f", 0.87, heading, 0.025, (look){colours[0], "solid", 2.4, 0});
-    write_key(file, "f′", 0.93, heading, 0.025, (look){colours[1], "solid", 2.4, 0});
+    write_key(file, "f", 0.87, heading, 0.025, (look){gnuplot_colours[0], "solid", 2.4, 0});
+    write_key(file, "f′", 0.93, heading, 0.025, (look){gnuplot_colours[1], "solid", 2.4, 0});
     for (int i = 0; i < count; i++) write_cell(p, file, &list[i], i, height);
     fputs("unset multiplot\n", file);
-    picture_end(p, file);
+    gnuplot_close(&p->plot, file);
 }
 
 /* --- several in one -------------------------------------------------------------------------------- */
@@ -235,7 +219,7 @@ void pictures_family(pictures *p, const char *name, const char *title, int count
                      const plotted *list, bool ordered) {
     static const double left[] = {0.045, 0.46}, right[] = {0.40, 0.815};
     static const char *const heading[] = {"f(x)", "f′(x)"};
-    FILE *file = picture_begin(p, name, 1300, 520);
+    FILE *file = gnuplot_begin(&p->plot, name, 1300, 520);
     if (!file) return;
     fputs("set multiplot\n", file);
     write_label(file, title, 0.018, 0.95, "left font ''.F(16)");
@@ -257,5 +241,5 @@ void pictures_family(pictures *p, const char *name, const char *title, int count
         fputs("unset label\nunset arrow\n", file);
     }
     fputs("unset multiplot\n", file);
-    picture_end(p, file);
+    gnuplot_close(&p->plot, file);
 }

@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "curve.h"
+#include "gnuplot.h"
 
 enum { FILE_MOST = 200 };
 
@@ -25,10 +26,8 @@ typedef struct plotted {
 typedef struct pictures {
     const char *folder;
     double low, high; /* of x */
-    FILE *all;        /* plot.gp */
-    int count;
-    bool failed; /* a file could not be written; that has been printed */
     const char *program;
+    gnuplot plot;
 } pictures;
 
 enum { GRID_COLUMNS = 4, GRID_ROWS = 3, GRID_MOST = GRID_COLUMNS * GRID_ROWS };

@@ -126,7 +126,7 @@ static bool make_plotted(plot_settings *s, const char *name, const char *label, 
     else
         fprintf(stderr, "%s: out of memory\n", s->opts.program);
     if (ok) pictures_data(&s->pictures, one);
-    return ok && !s->pictures.failed;
+    return ok && !s->pictures.plot.failed;
 }
 
 /* The curves of a list; NULL after an error. */
@@ -235,7 +235,7 @@ static int plot(plot_settings *s) {
     if (ok && s->overlay) ok = plot_overlay(s);
     for (int i = 0; ok && s->vary && i < s->names.count; i++) ok = plot_family(s, i);
     if (ok) return pictures_draw(&s->pictures);
-    if (s->pictures.all) fclose(s->pictures.all);
+    if (s->pictures.plot.all) fclose(s->pictures.plot.all);
     return EXIT_BAD_INPUT;
 }
 

@@ -1,0 +1,314 @@
+/* doctor_watch.c: hooks on a network that is being examined, and what is noted of each step.
+   SPDX-License-Identifier: MIT */
+#include "doctor.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --- hooks ------------------------------------------------------------------------------------------------------ */
+
+/* Whether any gradient is still that of the last step: backward would add to it. */
+static void look_for_left_overs(hk__doctor *d) {
+    d->looked = true;
+    if (!d->stepped) return;
+    d->zero_checks++;
+    for (int i = 0; i < d->n_params; i++) {
+        hk__watched_parameter *p = &d->params[i];
+        const hk_tensor *now = p->param->grad;
+        if (!p->trained || !p->had_grad || now->clean) continue;
+        const size_t size = (size_t)hk_shape_count(now->shape) * hk_dtype_size(now->dtype);
+        if (memcmp(now->data, p->grad->data, size) != 0) continue;
+        if (!(hk__sum_squares(d->ctx, now->dtype, now->data, hk_shape_count(now->shape)) > 0))
+            continue;
+        d->not_zeroed++;
+        snprintf(d->left_over, sizeof d->left_over, "%s", hk_tensor_name(p->param));
+        return;
+    }
+}
+
+static void on_out_gradient(hk_tensor *t, hk_tensor *grad, void *arg) {
+    (void)t;
+    (void)grad;
+    hk__doctor *d = arg;
+    if (!d->looked) look_for_left_overs(d);
+}
+
+static hk__watched *watched_of(hk__doctor *d, const hk_module *m) {
+    for (int i = 0; i < d->n_layers; i++)
+        if (d->layers[i].module == m) return &d->layers[i];
+    return NULL;
+}
+
+static void on_forward(hk_module *m, hk_tensor *x, hk_tensor *y, void *arg) {
+    (void)x;
+    hk__doctor *d = arg;
+    hk__watched *w = watched_of(d, m);
+    if (!w) return;
+    if (y->requires) {
+        w->out = y;
+        w->ran = true;
+        w->evaluated |= !m->training;
+        hk_hook_grad(y, on_out_gradient, d);
+    }
+}
+
+static void on_gradient(hk_tensor *t, hk_tensor *grad, void *arg) {
+    hk__watched_parameter *p = arg;
+    p->reached = true;
+    if (!p->pulled &&
+        hk__sum_squares(t->ctx, grad->dtype, grad->data, hk_shape_count(grad->shape)) > 0)
+        p->pulled = true;
+}
+
+static double length_of(hk_tensor *t) {
+    const int64_t n = hk_shape_count(t->shape);
+    hk_tensor *flat = hk__empty(t->ctx, t->dtype, t->shape);
+    if (!flat || n == 0) return NAN;
+    hk__copy(t->ctx, flat, t, false);
+    return sqrt(hk__sum_squares(t->ctx, flat->dtype, flat->data, n));
+}
+
+static void on_backward(hk_context *ctx, void *arg) {
+    (void)ctx;
+    hk__doctor *d = arg;
+    d->backward = true;
+    for (int i = 0; d->step == 1 && i < d->n_layers; i++) {
+        hk__watched *w = &d->layers[i];
+        hk_tensor *grad = w->out ? hk_grad(w->out) : NULL;
+        if (grad) w->length = length_of(grad);
+    }
+}
+
+/* --- adding and removing them --------------------------------------------------------------------------------------- */
+
+static int count_leaves(hk_module *m) {
+    if (m->n_children == 0) return 1;
+    int n = 0;
+    for (int i = 0; i < m->n_children; i++) n += count_leaves(m->children[i]);
+    return n;
+}
+
+/* A module with children may have parameters of its own, too. */
+static void note_leaves(hk__doctor *d, hk_module *m) {
+    for (int i = 0; i < m->n_children; i++) note_leaves(d, m->children[i]);
+    if (m->n_children > 0 || watched_of(d, m)) return;
+    d->layers[d->n_layers++] = (hk__watched){.module = m, .length = NAN};
+}
+
+static const hk__watched *owner_of(const hk__doctor *d, const hk_tensor *param) {
+    for (int i = 0; i < d->n_layers; i++)
+        for (int k = 0; k < d->layers[i].module->n_slots; k++)
+            if (d->layers[i].module->slots[k].t == param) return &d->layers[i];
+    return NULL;
+}
+
+static bool is_trained(const hk__doctor *d, const hk_tensor *param) {
+    if (!d->opt) return true;
+    for (int i = 0; i < d->opt->n_slots; i++)
+        if (d->opt->slots[i].param == param)
+            return d->opt->groups[d->opt->slots[i].group].lr_factor > 0;
+    return false;
+}
+
+static hk_status watch_parameter(hk__doctor *d, hk__watched_parameter *p, hk_tensor *param) {
+    *p = (hk__watched_parameter){
+        .param = param, .layer = owner_of(d, param), .trained = is_trained(d, param)};
+    p->start = hk_tensor_keep(param);
+    p->before = hk_tensor_keep(param);
+    p->grad = hk_tensor_new(d->ctx, param->dtype, param->shape);
+    p->hook = hk_hook_grad(param, on_gradient, p);
+    return d->ctx->status;
+}
+
+hk_status hk__doctor_watch(hk__doctor *d) {
+    hk_context *ctx = d->ctx;
+    const hk_parameters params = hk_module_parameters(d->net), buffers = hk_module_buffers(d->net);
+    d->layers = calloc((size_t)count_leaves(d->net), sizeof *d->layers);
+    d->params = calloc((size_t)params.count + 1, sizeof *d->params);
+    d->buffers = calloc((size_t)buffers.count + 1, sizeof(hk_tensor *));
+    if (!d->layers || !d->params || !d->buffers)
+        return hk_fail(ctx, HK_ERR_MEMORY, "doctor", "no memory");
+    note_leaves(d, d->net);
+    for (int i = 0; i < d->n_layers; i++) {
+        d->layers[i].hook = hk_hook_forward(d->layers[i].module, on_forward, d);
+        HK_TRY(ctx->status);
+    }
+    for (int i = 0; i < params.count; i++) {
+        d->n_params++;
+        HK_TRY(watch_parameter(d, &d->params[i], params.items[i]));
+    }
+    for (int i = 0; i < buffers.count; i++) {
+        d->buffers[i] = hk_tensor_keep(buffers.items[i]);
+        d->n_buffers++;
+    }
+    d->after = hk_hook_backward(ctx, on_backward, d);
+    return ctx->status;
+}
+
+void hk__doctor_unwatch(hk__doctor *d) {
+    hk_hook_remove(d->after);
+    for (int i = 0; i < d->n_layers; i++) hk_hook_remove(d->layers[i].hook);
+    for (int i = 0; i < d->n_params; i++) {
+        hk__watched_parameter *p = &d->params[i];
+        hk_hook_remove(p->hook);
+        hk_tensor_destroy(p->start);
+        hk_tensor_destroy(p->before);
+        hk_tensor_destroy(p->grad);
+    }
+    for (int i = 0; i < d->n_buffers; i++) hk_tensor_destroy(d->buffers[i]);
+    free(d->layers);
+    free(d->params);
+    free(d->buffers);
+    d->n_layers = d->n_params = d->n_buffers = 0;
+}
+
+/* --- a step ------------------------------------------------------------------------------------------------------------ */
+
+static size_t bytes_of(const hk_tensor *t) {
+    return (size_t)hk_shape_count(t->shape) * hk_dtype_size(t->dtype);
+}
+
+void hk__doctor_before_step(hk__doctor *d) {
+    d->backward = false;
+    d->looked = false;
+    d->optimizer_steps = hk_optimizer_steps(d->opt);
+    for (int i = 0; i < d->n_layers; i++) d->layers[i].out = NULL;
+    for (int i = 0; i < d->n_params; i++)
+        memcpy(d->params[i].before->data, d->params[i].param->data, bytes_of(d->params[i].param));
+}
+
+/* Weights = before + factor·(now - before); `now` has what they are. */
+static void place_weights(hk__doctor *d, char *const *now, double factor) {
+    for (int i = 0; i < d->n_params; i++) {
+        hk_tensor *p = d->params[i].param;
+        hk_tensor there = *p;
+        there.data = now[i];
+        for (int64_t k = 0; k < hk_shape_count(p->shape); k++) {
+            const double from = hk__number_at(d->params[i].before, k);
+            hk__number_put(p, k, from + factor * (hk__number_at(&there, k) - from));
+        }
+    }
+}
+
+/* Tries the update of this step at other lengths: is there a better rate? */
+static void search(hk__doctor *d, const hk_tensor *loss, hk__search *s, double before,
+                   double after) {
+    char **now = calloc((size_t)d->n_params + 1, sizeof *now);
+    bool ok = now;
+    for (int i = 0; ok && i < d->n_params; i++) {
+        now[i] = malloc(bytes_of(d->params[i].param) + 1);
+        ok = now[i];
+        if (ok) memcpy(now[i], d->params[i].param->data, bytes_of(d->params[i].param));
+    }
+    *s = (hk__search){.done = ok, .loss = before, .own = after, .best = before, .factor = 0};
+    for (int k = -8; ok && k <= 8; k++) {
+        const double factor = pow(10, k / 2.0);
+        place_weights(d, now, factor);
+        const double there = hk__doctor_replay(d->ctx, loss);
+        if (!(there < s->best)) continue;
+        s->best = there;
+        s->factor = factor;
+    }
+    for (int i = 0; now && i < d->n_params; i++) {
+        if (ok) memcpy(d->params[i].param->data, now[i], bytes_of(d->params[i].param));
+        free(now[i]);
+    }
+    free(now);
+}
+
+static void note_updates(hk__doctor *d) {
+    bool any = false;
+    for (int i = 0; i < d->n_params; i++) {
+        hk__watched_parameter *p = &d->params[i];
+        const int64_t n = hk_shape_count(p->param->shape);
+        const bool moved = memcmp(p->before->data, p->param->data, bytes_of(p->param)) != 0;
+        any |= moved;
+        p->moved |= moved;
+        const hk_tensor *grad = p->param->grad;
+        p->had_grad = grad && !grad->clean;
+        if (p->had_grad) memcpy(p->grad->data, grad->data, bytes_of(grad));
+        if (!d->sampled) continue;
+        double way = 0, size = 0;
+        for (int64_t k = 0; k < n; k++) {
+            const double from = hk__number_at(p->before, k),
+                         step = hk__number_at(p->param, k) - from;
+            way += step * step;
+            size += from * from;
+        }
+        if (size > 0) p->ratio += sqrt(way / size);
+    }
+    d->stepped = d->opt ? hk_optimizer_steps(d->opt) > d->optimizer_steps : any;
+    d->updates += d->stepped;
+}
+
+static bool is_finite(hk_tensor *t) { return !t || hk__first_nonfinite(t->ctx, t) < 0; }
+
+static void note_nonfinite(hk__doctor *d, const hk_doctor_step *made, double loss) {
+    bool finite = isfinite(loss) && is_finite(made->out);
+    for (int i = 0; finite && i < d->n_params; i++) finite = is_finite(d->params[i].param);
+    if (finite || d->nonfinite_step > 0) return;
+    d->nonfinite_step = d->step;
+    hk__doctor_find_nonfinite(d);
+    for (int i = 0; !d->nonfinite_what[0] && i < d->n_params; i++) {
+        if (is_finite(d->params[i].param)) continue;
+        snprintf(d->nonfinite_place, sizeof d->nonfinite_place, "%s",
+                 hk_tensor_name(d->params[i].param));
+        snprintf(d->nonfinite_what, sizeof d->nonfinite_what, "the weight after its update");
+    }
+}
+
+void hk__doctor_after_step(hk__doctor *d, const hk_doctor_step *made) {
+    const double loss = made->loss ? hk_tensor_item(made->loss) : NAN;
+    const hk_tensor *mean = made->loss ? hk__doctor_look_at_loss(d, made->loss) : NULL;
+    d->loss[d->step - 1] = mean ? hk_tensor_item((hk_tensor *)(uintptr_t)mean) : loss;
+    d->passes += d->backward;
+    note_updates(d);
+    note_nonfinite(d, made, made->loss ? loss : 0);
+    if (!made->loss || d->nonfinite_step > 0 || d->ctx->status != HK_OK) return;
+    if (d->step == 1 && d->backward) hk__doctor_check_gradients(d, made->loss);
+    if (!d->sampled || !d->stepped || !d->backward) return;
+    const double after = hk__doctor_replay(d->ctx, made->loss);
+    d->samples[d->n_samples++] = (hk__sample){d->step, loss, after};
+    if (getenv("DOCDBG")) fprintf(stderr, "%ld %g %g\n", (long)d->step, loss, after);
+    if (d->step == 1) search(d, made->loss, &d->early, loss, after);
+    if (d->step == d->config.steps) search(d, made->loss, &d->late, loss, after);
+}
+
+/* --- at the end ----------------------------------------------------------------------------------------------------------- */
+
+/* Share of rows of a weight, biases included, that are equal to another row: such units compute, and learn, the same. */
+static double equal_rows(const hk_tensor *weight, const hk_tensor *bias) {
+    const int64_t rows = weight->shape.rank >= 2 ? weight->shape.dim[0] : 0;
+    if (rows < 2) return 0;
+    const size_t one = hk_dtype_size(weight->dtype), size = bytes_of(weight) / (size_t)rows;
+    const char *w = weight->data, *b = bias ? bias->data : NULL;
+    int64_t equal = 0;
+    for (int64_t i = 0; i < rows; i++) {
+        bool same = false;
+        for (int64_t k = 0; !same && k < rows; k++)
+            same = k != i && memcmp(w + (size_t)i * size, w + (size_t)k * size, size) == 0 &&
+                   (!b || memcmp(b + (size_t)i * one, b + (size_t)k * one, one) == 0);
+        equal += same;
+    }
+    return (double)equal / (double)rows;
+}
+
+static const hk_tensor *bias_of(const hk__doctor *d, const hk__watched_parameter *weight) {
+    const int64_t rows = weight->param->shape.dim[0];
+    for (int i = 0; i < d->n_params; i++) {
+        const hk_shape s = d->params[i].param->shape;
+        if (d->params[i].layer == weight->layer && s.rank == 1 && s.dim[0] == rows)
+            return d->params[i].param;
+    }
+    return NULL;
+}
+
+void hk__doctor_conclude(hk__doctor *d) {
+    for (int i = 0; i < d->n_params; i++) {
+        hk__watched_parameter *p = &d->params[i];
+        p->equal = 0;
+        if (p->layer && p->param->shape.rank >= 2) p->equal = equal_rows(p->param, bias_of(d, p));
+    }
+}
