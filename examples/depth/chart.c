@@ -182,15 +182,16 @@ void chart_note(chart *c, const char *text) {
 
 /* --- drawing ------------------------------------------------------------------------------------ */
 
-int chart_close(chart *c) {
+int chart_close(chart *c, bool quiet) {
     const char *folder = c->plot.folder, *program = c->plot.program;
     if (c->script) fputs("unset multiplot\n", c->script);
     gnuplot_close(&c->plot, c->script);
     gnuplot_close(&c->plot, c->data);
     switch (gnuplot_draw(&c->plot)) {
     case GNUPLOT_DONE:
-        fprintf(stderr, "%s/%s.svg and %s.png are drawn (%s/plot.gp draws them again)\n", folder,
-                c->name, c->name, folder);
+        if (!quiet)
+            printf("\n%s/%s.svg and %s.png are drawn (%s/plot.gp draws them again)\n", folder,
+                   c->name, c->name, folder);
         return EXIT_SUCCESS;
     case GNUPLOT_UNWRITTEN: return EXIT_BAD_INPUT;
     case GNUPLOT_MISSING:
