@@ -124,38 +124,96 @@ static double *gaussian(study *s, const char *name) {
 
 /* --- the spectral norm ---------------------------------------------------------------------------------------- */
 
-/* One round, v becomes JᵀJv/|JᵀJv|; size is |Jv|. Whether all samples' sizes have settled. */
-static hk_status power_round(study *s, double *v, double *u, double *size, bool *settled) {
-    HK_TRY(forward_product(s, v, u));
+/* Power iteration turns v towards JᵀJv, and forgets where it has been. Golub and Kahan 1965 keep of all rounds two numbers
+   each, with which J is a bidiagonal matrix in the space that the rounds have seen: its largest singular value is never less
+   than what power iteration has by then, and comes as near in a few rounds as that in dozens. */
+typedef struct bidiagonal {
+    double *diagonal, *above; /* round k of sample i at k·n + i */
+    double *size, *change; /* of each sample: the estimate, and by how much it moved, relatively */
+} bidiagonal;
+
+/* The largest eigenvalue of BᵀB, a tridiagonal matrix, between bounds: all pivots of BᵀB - x are below 0 if and only if x is
+   above it. */
+static double largest_of(const bidiagonal *b, int64_t sample, int64_t n, int rounds) {
+    double scale = 0, high = 0, low = 0;
+    for (int k = 0; k < rounds; k++)
+        scale = fmax(scale, fmax(b->diagonal[k * n + sample], b->above[k * n + sample]));
+    if (!(scale > 0)) return 0;
+    for (int k = 0; k < rounds; k++) {
+        const double d = b->diagonal[k * n + sample] / scale, e = b->above[k * n + sample] / scale;
+        low = fmax(low, d * d);
+        high = fmax(high, (d + e) * (d + e) * 2);
+    }
+    for (int i = 0; i < 60 && low < high; i++) {
+        const double x = (low + high) / 2;
+        double pivot = -1, cross = 0;
+        for (int k = 0; k < rounds && pivot < 0; k++) {
+            const double d = b->diagonal[k * n + sample] / scale,
+                         e = b->above[k * n + sample] / scale; /* above d, from the round before */
+            pivot = d * d + e * e - x - (k > 0 ? cross * cross * e * e / pivot : 0);
+            cross = d;
+        }
+        *(pivot < 0 ? &high : &low) = x;
+    }
+    return scale * sqrt(low);
+}
+
+/* Whether it is as good as asked for. If changes fall like a geometric series, the last two tell what all others will add
+   up to: where the largest singular values are close to each other, more than the last. */
+static bool update(const study *s, double *size, double *change, double now) {
+    const double moved = now > 0 ? fabs(now - *size) / now : 0, ratio = moved / *change;
+    const double noise = s->x->dtype == HK_F64 ? 4 * DBL_EPSILON : 4 * (double)FLT_EPSILON;
+    *size = now;
+    *change = moved;
+    return moved <= fmax(1e-3 * s->config.tolerance, noise) ||
+           (moved <= s->config.tolerance && ratio < 1 &&
+            moved * ratio <= s->config.tolerance * (1 - ratio));
+}
+
+/* y = product - factor·before, then made of length 1; its length. */
+static double next_direction(int64_t n, const double *product, double factor, double *y) {
+    for (int64_t i = 0; i < n; i++) y[i] = product[i] - factor * y[i];
+    return normalise(n, y);
+}
+
+/* Round k: u = (J·v - e·u)/d, then v = (Jᵀ·u - d·v)/e. */
+static hk_status bidiagonal_round(study *s, const bidiagonal *b, int k, double *v, double *u,
+                                  double *product, bool *settled) {
+    double *d = b->diagonal + k * s->n, *e = b->above + k * s->n;
+    HK_TRY(forward_product(s, v, product));
     *settled = true;
     for (int64_t i = 0; i < s->n; i++) {
-        const double was = size[i];
-        size[i] = normalise(s->out, u + i * s->out);
-        if (!isfinite(size[i])) return not_finite(s, i);
-        *settled &= fabs(size[i] - was) <= s->config.tolerance * size[i];
+        d[i] = next_direction(s->out, product + i * s->out, e[i], u + i * s->out);
+        if (!isfinite(d[i])) return not_finite(s, i);
+        *settled &= update(s, &b->size[i], &b->change[i], largest_of(b, i, s->n, k + 1));
     }
-    HK_TRY(reverse_product(s, u, v));
-    for (int64_t i = 0; i < s->n; i++)
-        if (!isfinite(normalise(s->in, v + i * s->in))) return not_finite(s, i);
+    HK_TRY(reverse_product(s, u, product));
+    for (int64_t i = 0; i < s->n; i++) {
+        e[s->n + i] = next_direction(s->in, product + i * s->in, d[i], v + i * s->in);
+        if (!isfinite(e[s->n + i])) return not_finite(s, i);
+    }
     return HK_OK;
 }
 
 static hk_status spectral_norm(study *s) {
     hk_jacobian *r = s->result;
-    double *v = gaussian(s, "jacobian/start"), *u = numbers(s, s->n * s->out),
-           *size = numbers(s, s->n);
-    if (!v || !u || !size) return s->ctx->status;
+    const int64_t n = s->n, rounds = (s->config.iterations + (int64_t)1) * n;
+    double *v = gaussian(s, "jacobian/start"), *u = numbers(s, n * s->out),
+           *product = numbers(s, n * (s->in > s->out ? s->in : s->out));
+    const bidiagonal b = {numbers(s, rounds), numbers(s, rounds), numbers(s, n), numbers(s, n)};
+    HK_TRY(s->ctx->status);
     remember(s);
-    for (int64_t i = 0; i < s->n; i++) size[i] = -1;
+    memset(u, 0, sizeof *u * (size_t)(n * s->out));
+    for (int64_t i = 0; i < n; i++) b.above[i] = b.size[i] = b.change[i] = 0;
     while (!r->converged && r->iterations < s->config.iterations) {
-        HK_TRY(power_round(s, v, u, size, &r->converged));
+        HK_TRY(bidiagonal_round(s, &b, r->iterations, v, u, product, &r->converged));
         r->iterations++;
     }
-    r->norm_min = r->norm_max = size[0];
-    for (int64_t i = 0; i < s->n; i++) {
-        r->norm += size[i] / (double)s->n;
-        r->norm_min = fmin(r->norm_min, size[i]);
-        r->norm_max = fmax(r->norm_max, size[i]);
+    r->norm_min = r->norm_max = b.size[0];
+    for (int64_t i = 0; i < n; i++) {
+        r->norm += b.size[i] / (double)n;
+        r->norm_min = fmin(r->norm_min, b.size[i]);
+        r->norm_max = fmax(r->norm_max, b.size[i]);
     }
     return HK_OK;
 }
@@ -415,16 +473,17 @@ static hk_status between_steps(study *s, double *spectrum) {
 
 hk_status hk_module_jacobian(hk_module *m, hk_tensor *x, const hk_jacobian_config *config,
                              hk_jacobian *result, double *spectrum) {
-    if (!m || !x || !result) {
-        hk_context *any = m ? m->object.ctx : x ? x->ctx : NULL;
-        return any ? hk_fail(any, HK_ERR_ARGUMENT, "jacobian",
-                             "no module, input or result was given")
-                   : HK_ERR_ARGUMENT;
-    }
     const hk_jacobian nothing = {.radius = NAN};
-    study s = {.ctx = m->object.ctx, .m = m, .result = result};
-    *result = nothing;
-    HK_TRY(s.ctx->status);
+    hk_context *ctx = m ? m->object.ctx : x ? x->ctx : NULL;
+    if (result) *result = nothing;
+    if (!ctx) return HK_ERR_ARGUMENT;
+    HK_TRY(ctx->status);
+    if (!m || !x || !result)
+        return hk_fail(ctx, HK_ERR_ARGUMENT, "jacobian", "no %s was given",
+                       !m   ? "module"
+                       : !x ? "input"
+                            : "place for the result");
+    study s = {.ctx = ctx, .m = m, .result = result};
     hk_status status = check_config(&s, config);
     if (status == HK_OK) status = copy_input(&s, x);
     if (status == HK_OK) status = between_steps(&s, spectrum);

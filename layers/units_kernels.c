@@ -122,15 +122,17 @@ HK_INLINE void plane_values(int64_t n, const hk_real *h, double *const *of, bool
 static void plane_slopes(const hk__units_tile *t) {
     const hk_real *z = t->z, *slope = t->slope;
     lanes l;
-    begin(&l, t->of_h, HK__UNITS_STEEPEST, HK__UNITS_ARRAYS);
+    begin(&l, t->of_h, HK__UNITS_STEEPEST, HK__UNITS_THRESHOLD);
     int64_t i = 0;
     for (; i + LANES <= t->n; i += LANES) take_slopes(LANES, z + i, slope + i, l.at);
     take_slopes(t->n - i, z + i, slope + i, l.at);
     end(&l, t->of_h, HK__UNITS_STEEPEST, HK__UNITS_LIMIT);
-    const double threshold = *t->of_h[HK__UNITS_THRESHOLD];
-    uint8_t *alive = t->alive;
+    hk_real *steepest = t->steepest;
     HK_INDEPENDENT
-    for (int64_t k = 0; k < t->n; k++) alive[k] |= fabs((double)slope[k]) > threshold ? 1 : 0;
+    for (int64_t k = 0; k < t->n; k++) {
+        const hk_real s = slope[k] < 0 ? -slope[k] : slope[k];
+        steepest[k] = s > steepest[k] ? s : steepest[k];
+    }
 }
 
 static void plane(const hk__units_tile *t) {

@@ -17,7 +17,7 @@ static void look_for_left_overs(hk__doctor *d) {
     for (int i = 0; i < d->n_params; i++) {
         hk__watched_parameter *p = &d->params[i];
         const hk_tensor *now = p->param->grad;
-        if (!p->had_grad || now->clean) continue;
+        if (!p->trained || !p->had_grad || now->clean) continue;
         const size_t size = (size_t)hk_shape_count(now->shape) * hk_dtype_size(now->dtype);
         if (memcmp(now->data, p->grad->data, size) != 0) continue;
         if (!(hk__sum_squares(d->ctx, now->dtype, now->data, hk_shape_count(now->shape)) > 0))
@@ -271,6 +271,7 @@ void hk__doctor_after_step(hk__doctor *d, const hk_doctor_step *made) {
     if (!d->sampled || !d->stepped || !d->backward) return;
     const double after = hk__doctor_replay(d->ctx, made->loss);
     d->samples[d->n_samples++] = (hk__sample){d->step, loss, after};
+    if (getenv("DOCDBG")) fprintf(stderr, "%ld %g %g\n", (long)d->step, loss, after);
     if (d->step == 1) search(d, made->loss, &d->early, loss, after);
     if (d->step == d->config.steps) search(d, made->loss, &d->late, loss, after);
 }
