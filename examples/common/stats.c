@@ -182,6 +182,8 @@ void stats_step_begin(training *run, bool last) {
     stats *s = run->stats;
     if (!s) return;
     s->step_began = clock_seconds();
+    if (s->epoch_over) forget_epoch(s);
+    s->epoch_over = false;
     const bool completes = s->recorded; /* a record is completed in the step after its own */
     s->recorded = s->step % s->every == 0 || last;
     s->looks = s->recorded || completes;
@@ -211,7 +213,7 @@ void stats_epoch(training *run) {
     probe(run, run->last.epoch);
     s->spent += clock_seconds() - began;
     if (run->set->stats && !run->set->quiet && hk_error(run->ctx) == HK_OK) stats_print(run);
-    forget_epoch(s);
+    s->epoch_over = true;
 }
 
 double stats_seconds(const training *run, double *share) {
@@ -227,6 +229,7 @@ double stats_seconds(const training *run, double *share) {
 }
 
 void stats_report(const training *run) {
+    double share;
     double share;
     if (!run->stats) return;
     const double took = stats_seconds(run, &share);
