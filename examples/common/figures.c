@@ -213,8 +213,9 @@ static void draw_training(const figures *f) {
     y_label(file, "training loss");
     if (f->loss.low > 0 && f->loss.high > 8 * f->loss.low)
         log_axis(file, f->loss);
-    else if (!is_empty(f->loss))
-        linear_axis(file, f->loss, 0.02 * f->loss.high + 1e-6);
+    else
+        linear_axis(file, is_empty(f->loss) ? (span){0, 1} : f->loss,
+                    0.02 * fmax(f->loss.high, 0) + 1e-6);
     fprintf(file,
             is_empty(f->loss) ? "plot NaN notitle\n"
                               : "plot 'data/epochs.dat' using 1:2 lc rgb '%s' pt 7 notitle\n",

@@ -94,6 +94,16 @@ static double percent(int64_t part, int64_t whole) {
     return part < 0 || whole <= 0 ? NAN : 100.0 * (double)part / (double)whole;
 }
 
+/* What hk_units_add does where there are no units. */
+static bool pass(training *run, hk_tensor *x) {
+    const bool was_training = hk_module_train(run->net, false);
+    const bool was_recording = hk_grad_enable(run->ctx, false);
+    const bool done = hk_forward(run->net, x) != NULL;
+    hk_grad_enable(run->ctx, was_recording);
+    hk_module_train(run->net, was_training);
+    return done;
+}
+
 /* Runs the probe images through the network. */
 static void probe(training *run, int64_t epoch) {
     stats *s = run->stats;
@@ -102,7 +112,7 @@ static void probe(training *run, int64_t epoch) {
     out_watch_probe(run, true, epoch == 0);
     while (s->images < STATS_PROBE && hk_loader_next(s->probe, &batch)) {
         s->images += batch.size;
-        if (s->units && hk_units_add(s->units, batch.x)) break;
+        if (s->units ? hk_units_add(s->units, batch.x) != HK_OK : !pass(run, batch.x)) break;
         if (hk_step_end(run->ctx)) break;
     }
     hk_loader_rewind(s->probe);
@@ -229,7 +239,6 @@ double stats_seconds(const training *run, double *share) {
 }
 
 void stats_report(const training *run) {
-    double share;
     double share;
     if (!run->stats) return;
     const double took = stats_seconds(run, &share);
