@@ -54,7 +54,7 @@ static void take_record(const hk_flow_record *record, void *arg) {
             now->deviation = layer->out.std;
         }
     }
-    const double epoch = (double)record->step / (double)s->per_epoch;
+    const double epoch = (double)(record->step - 1) / (double)s->per_epoch;
     stats_log_flow(run, record, epoch);
     out_step(run, epoch, gradient, update);
 }
