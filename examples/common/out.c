@@ -87,7 +87,7 @@ void out_close(training *run) {
     run->out = NULL;
 }
 
-/* --- while training ----------------------------------------------------------------------------- */
+/* --- while training --------------------------------------------------------------------------- */
 
 void out_step(training *run, double epoch, const double *gradient, const double *update) {
     if (run->out) figures_step(&run->out->figures, epoch, gradient, update);
@@ -119,7 +119,7 @@ void out_watch_step(training *run, bool on, bool start) {
         samples_stop_gradients(&run->out->samples);
 }
 
-/* --- after training ----------------------------------------------------------------------------- */
+/* --- after training --------------------------------------------------------------------------- */
 
 static void draw_curves(out *o) {
     const unsigned drawn = figures_scripts(&o->figures);
