@@ -168,7 +168,9 @@ void stats_open(training *run) {
     out_open(run, &s->rows);
     forget_epoch(s);
     s->per_epoch = hk_loader_batches(run->fit);
-    s->every = s->per_epoch / STATS_RECORDS > 1 ? s->per_epoch / STATS_RECORDS : 1;
+    /* The last step of an epoch comes on top of these, or is one of them: 20 in either case. */
+    s->every = (s->per_epoch - 1) / (STATS_RECORDS - 1);
+    if (s->every < 1) s->every = 1;
     s->probe = hk_loader_create(run->fit_data, &(hk_loader_config){.batch = PROBE_BATCH});
     if (has_activation(&s->rows)) s->units = hk_units_create(run->net, NULL);
     if (hk_error(run->ctx) == HK_OK) probe(run, 0);
