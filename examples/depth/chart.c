@@ -46,13 +46,14 @@ bool chart_open(chart *c, const char *program, const char *folder, const char *n
 
 /* --- panels ------------------------------------------------------------------------------------- */
 
-/* 1, 2 and 5 of each decade, for a log axis with few of them. */
+/* 1, 2 and 5 of each decade, for a log axis with few of them; more if that would be one tick. */
 static void write_ticks(FILE *file, double low, double high) {
-    static const double steps[] = {1, 2, 5};
+    static const double steps[] = {1, 2, 5, 1.5, 3, 7};
+    const int n = high / low < 6 ? 6 : 3;
     const char *comma = "";
     fputs("set ytics (", file);
     for (int decade = (int)floor(log10(low)); pow(10, decade) <= high; decade++)
-        for (int i = 0; i < 3; i++, comma = ",")
+        for (int i = 0; i < n; i++, comma = ",")
             fprintf(file, "%s%g", comma, steps[i] * pow(10, decade));
     fputs(")\n", file);
 }
@@ -182,15 +183,16 @@ void chart_note(chart *c, const char *text) {
 
 /* --- drawing ------------------------------------------------------------------------------------ */
 
-int chart_close(chart *c) {
+int chart_close(chart *c, bool quiet) {
     const char *folder = c->plot.folder, *program = c->plot.program;
     if (c->script) fputs("unset multiplot\n", c->script);
     gnuplot_close(&c->plot, c->script);
     gnuplot_close(&c->plot, c->data);
     switch (gnuplot_draw(&c->plot)) {
     case GNUPLOT_DONE:
-        fprintf(stderr, "%s/%s.svg and %s.png are drawn (%s/plot.gp draws them again)\n", folder,
-                c->name, c->name, folder);
+        if (!quiet)
+            printf("\n%s/%s.svg and %s.png are drawn (%s/plot.gp draws them again)\n", folder,
+                   c->name, c->name, folder);
         return EXIT_SUCCESS;
     case GNUPLOT_UNWRITTEN: return EXIT_BAD_INPUT;
     case GNUPLOT_MISSING:

@@ -9,7 +9,7 @@
            chart_points(&c, colour, n, x, y, error);     measurement
            chart_end(&c);                                the next panel, and so on
        }
-       code = chart_close(&c);
+       code = chart_close(&c, false);
 
    What lies in the folder besides the pictures: gnuplot.h. */
 #ifndef DEPTH_CHART_H
@@ -51,7 +51,7 @@ void chart_end(chart *c);
 void chart_key(chart *c, int colour, const char *text);
 /* A remark below the keys. */
 void chart_note(chart *c, const char *text);
-/* Draws. The code to exit with: 0; 1 without gnuplot; 2 if something cannot be written. */
-int chart_close(chart *c);
+/* Draws, and says so unless quiet. The code to exit with: 0; 1 without gnuplot; 2 if something cannot be written. */
+int chart_close(chart *c, bool quiet);
 
 #endif

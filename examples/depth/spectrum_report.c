@@ -17,15 +17,15 @@ static void print_name(const study *s, const spectrum_result *r, int name) {
     char text[6][SHORT_MOST];
     printf("\n%s: sigma_w^2 = %.5g, sigma_b^2 = %.5g\n", s->names.item[name],
            r->weight_variance[name], r->bias_variance[name]);
-    printf("%-11s %6s %10s %10s %10s  %11s %8s %9s\n", "", "layers", "smallest", "median",
-           "largest", "mean square", "+-", "theory");
+    printf("%-10s %6s %9s %9s %9s  %11s %8s %9s\n", "", "layers", "smallest", "median", "largest",
+           "mean square", "+-", "theory");
     for (int how = 0; how < WAYS; how++)
         for (int k = 0; k < r->count; k++) {
             const spectrum_cell *c = spectrum_cell_of(r, (way)how, name, k);
             if (c->median.n == 0) continue;
-            printf("%-11s %6.0f %10s %10s %10s  %11s %8s %9s\n", k ? "" : way_names[how],
-                   r->depths[k], short_number(c->smallest.mean, text[0]),
-                   short_number(c->median.mean, text[1]), short_number(c->largest.mean, text[2]),
+            printf("%-10s %6.0f %9s %9s %9s  %11s %8s %9s\n", k ? "" : way_names[how], r->depths[k],
+                   short_number(c->smallest.mean, text[0]), short_number(c->median.mean, text[1]),
+                   short_number(c->largest.mean, text[2]),
                    short_number(c->mean_square.mean, text[3]),
                    short_number(spread_error(&c->mean_square), text[4]),
                    short_number(c->theory, text[5]));
@@ -114,7 +114,7 @@ static void draw(study *s, const spectrum_result *r) {
             chart_end(&c);
         }
     }
-    s->code = chart_close(&c);
+    s->code = chart_close(&c, !study_prints(s));
 }
 
 void spectrum_report(study *s, const spectrum_result *r) {

@@ -130,8 +130,9 @@ bool study_begin(study *s, const char *defaults, int argc, char **argv) {
 
 int study_end(study *s) {
     names_free(&s->names);
-    if (s->interrupted) study_fail(s, EXIT_INTERRUPTED, "stopped by Ctrl-C");
-    return s->code;
+    if (!s->interrupted || s->code != 0) return s->code;
+    if (study_prints(s)) printf("\nStopped by Ctrl-C: this is what there was so far.\n");
+    return EXIT_INTERRUPTED;
 }
 
 bool study_prints(const study *s) { return !s->as_csv && !s->as_json; }

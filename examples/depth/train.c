@@ -156,7 +156,7 @@ static void draw(train_study *p) {
         }
         chart_end(&c);
     }
-    s->code = chart_close(&c);
+    s->code = chart_close(&c, !study_prints(s));
 }
 
 static void report(train_study *p) {
