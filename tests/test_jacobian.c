@@ -385,6 +385,26 @@ static void samples_differ(void **state) {
     hk_context_destroy(ctx);
 }
 
+/* More samples than full Jacobians are held at once: each keeps its own. */
+static void many_samples(void **state) {
+    (void)state;
+    enum { N = 43000, WIDTH = 20 };
+    hk_context *ctx = context(HK_F64, 1, 7);
+    hk_module *m = hk_activation(ctx, "tanh");
+    hk_tensor *x = hk_tensor_new(ctx, HK_F64, HK_SHAPE(N, WIDTH));
+    for (int i = 0; i < N * WIDTH; i++) ((double *)x->data)[i] = i / WIDTH * (2.0 / N);
+    double *spectrum = malloc(sizeof *spectrum * N * WIDTH);
+    assert_non_null(spectrum);
+    (void)study(m, x, &(hk_jacobian_config){.full_up_to = WIDTH, .probes = 1, .iterations = 1},
+                spectrum);
+    for (int i = 0; i < N * WIDTH; i++) {
+        const double y = tanh(((const double *)x->data)[i]);
+        assert_near("slope", spectrum[i], (1 - y) * (1 + y), 1e-14);
+    }
+    free(spectrum);
+    hk_context_destroy(ctx);
+}
+
 /* Ten thousandfold and more a layer, forward and backward: beyond what floats hold when squared. */
 static void far_from_one(void **state) {
     (void)state;
@@ -446,15 +466,11 @@ static void radius(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_layer),
-        cmocka_unit_test(every_activation),
-        cmocka_unit_test(orthogonal_network),
-        cmocka_unit_test(relu_halves),
-        cmocka_unit_test(linear_layer),
-        cmocka_unit_test(low_rank),
-        cmocka_unit_test(samples_differ),
-        cmocka_unit_test(far_from_one),
-        cmocka_unit_test(radius),
+        cmocka_unit_test(every_layer),        cmocka_unit_test(every_activation),
+        cmocka_unit_test(orthogonal_network), cmocka_unit_test(relu_halves),
+        cmocka_unit_test(linear_layer),       cmocka_unit_test(low_rank),
+        cmocka_unit_test(many_samples),       cmocka_unit_test(samples_differ),
+        cmocka_unit_test(far_from_one),       cmocka_unit_test(radius),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
