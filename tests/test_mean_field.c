@@ -305,11 +305,12 @@ static double bump_slope(double x, const double *p) { return (void)p, -6 * x * e
 
 static void own_activations(void **state) {
     hk_context *ctx = *state;
-    const hk_activation_info info = {.name = "wave",
-                                     .formula = "sin(w x)",
-                                     .derivative = "w cos(w x)",
-                                     .n_params = 1,
-                                     .params = {{"w", 1.5, -10, 10}}};
+    const hk_activation_info info = {
+        .name = "wave",
+        .formula = "sin(w x)",
+        .derivative = "w cos(w x)",
+        .n_params = 1,
+        .params = {{.name = "w", .value = 1.5, .low = -10, .high = 10}}};
     const hk_activation_functions waves = {wave, wave_slope, wave_params};
     assert_int_equal(hk_activation_define(ctx, &info, &waves), HK_OK);
     /* E sin² = (1 - e^(-2w²q))/2, E w²cos² = w²(1 + e^(-2w²q))/2. */
