@@ -112,6 +112,7 @@ static hk_status examine(hk__doctor *d, hk_diagnosis *result) {
     hk_status status = copy_optimizer(d->ctx, d->opt, &copy);
     if (status == HK_OK) status = hk__doctor_watch(d);
     if (status == HK_OK) status = run_steps(d);
+    if (status == HK_OK) status = hk__doctor_look_at_units(d);
     if (status == HK_OK) {
         hk__doctor_conclude(d);
         hk__doctor_judge(d, result);

@@ -66,6 +66,13 @@ typedef struct hk__data {
     double batch_entropy, batch_expected; /* sums over batches */
 } hk__data;
 
+/* The worst layer of units, at the start or at the end. */
+typedef struct hk__worst {
+    double dead, saturated; /* shares */
+    int64_t units, by_bias; /* of the layer with the most dead ones; how many of these died of their bias */
+    char dead_place[96], saturated_place[96], dead_name[48], saturated_name[48];
+} hk__worst;
+
 typedef struct hk__derivative {
     double error; /* relative */
     char op[48], place[96];
@@ -99,6 +106,7 @@ typedef struct hk__doctor {
     hk__search early, late;
     hk__data data;
     hk__derivative derivative;
+    hk__worst begun, ended;
     int64_t passes, updates; /* steps with a backward pass, with an update */
     int64_t zero_checks, not_zeroed;
     char left_over[96]; /* a parameter whose gradient was */
@@ -118,6 +126,9 @@ void hk__doctor_before_step(hk__doctor *d);
 void hk__doctor_after_step(hk__doctor *d, const hk_doctor_step *made);
 /* When all steps are over. */
 void hk__doctor_conclude(hk__doctor *d);
+
+/* --- doctor_units.c: dead and saturated units with the weights of the start, and with those of the end. */
+hk_status hk__doctor_look_at_units(hk__doctor *d);
 
 /* --- doctor_tape.c --------------------------------------------------------------------------------------------- */
 

@@ -351,25 +351,25 @@ static void judge_data(const hk__doctor *d, hk_diagnosis *r, bool poor) {
 
 static void judge_rate(const hk__doctor *d, hk_diagnosis *r, bool poor) {
     const double lr = hk_optimizer_lr(d->opt);
-    int64_t up = 0, moved = 0;
+    double jump = 0;
+    const hk__sample *worst = NULL;
     for (int64_t i = 0; i < d->n_samples; i++) {
         const hk__sample *s = &d->samples[i];
-        if (s->after == s->before) continue;
-        moved++;
-        up += !(s->after < s->before);
+        const double growth = isfinite(s->after) ? s->after / s->before : HUGE_VAL;
+        if (!(growth > jump)) continue;
+        jump = growth;
+        worst = s;
     }
-    const double share = moved > 0 ? (double)up / (double)moved : 0;
-    if ((poor || d->nonfinite_step > 0) && share > limit(HK__RATE_HIGH)) {
-        hk_finding *f = hk__doctor_found(r, HK__RATE_HIGH, share, "");
+    if ((poor || d->nonfinite_step > 0) && jump > limit(HK__RATE_HIGH)) {
+        hk_finding *f = hk__doctor_found(r, HK__RATE_HIGH, jump, "");
         const double by = d->early.done && d->early.factor > 0 ? fmin(d->early.factor, 0.3) : 0.1;
         f->advised = lr > 0 ? lr * by : NAN;
         SAY(f,
-            "The learning rate is far too high: in %.0f %% of the steps the update made the loss "
-            "of its very "
-            "own batch larger; step 1 took it from %.3g to %.3g.",
-            100 * share, d->n_samples > 0 ? d->samples[0].before : NAN,
-            d->n_samples > 0 ? d->samples[0].after : NAN);
-        ADVISE(f, "Take a rate of %.2g instead of %.2g; a warm-up helps if it is high on purpose.",
+            "The learning rate is far too high: an update along its own gradient made the loss of "
+            "its very batch "
+            "larger, in step %lld from %.3g to %.3g.",
+            (long long)worst->step, worst->before, worst->after);
+        ADVISE(f, "Take a rate of %.2g instead of %.2g; if it is high on purpose, a warm-up.",
                f->advised, lr);
     }
     const hk__search *s = d->late.done ? &d->late : &d->early;

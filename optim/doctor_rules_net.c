@@ -89,6 +89,42 @@ static void judge_start(const hk__doctor *d, hk_diagnosis *r, bool poor) {
               "each layer.");
 }
 
+/* --- units ------------------------------------------------------------------------------------------------------------- */
+
+/* A layer that blocks all is a cause, if it is so from the start; else this is mostly a consequence. Some networks train well
+   with many such units. */
+static bool is_much(double share, bool cause, bool poor) {
+    return cause ? share > limit(HK__DEAD_AT_ONCE) : poor && share > limit(HK__DEAD);
+}
+
+static void judge_units(const hk__worst *w, hk_diagnosis *r, bool poor, bool at_once) {
+    const hk__kind dead = at_once ? HK__DEAD_AT_ONCE : HK__DEAD;
+    const hk__kind saturated = at_once ? HK__SATURATED_AT_ONCE : HK__SATURATED;
+    const char *when = at_once ? "from the start" : "at the end";
+    if (is_much(w->dead, at_once, poor)) {
+        hk_finding *f = hk__doctor_found(r, dead, w->dead, w->dead_place);
+        SAY(f,
+            "%.0f %% of the %lld units of this %s are dead %s: its slope is 0 for every sample, so "
+            "no gradient passes "
+            "them%s.",
+            100 * w->dead, (long long)w->units, w->dead_name, when,
+            2 * w->by_bias > w->units ? "; their biases are what keeps them there" : "");
+        ADVISE(f, "%s leaky_relu, elu or gelu cannot die like that.",
+               at_once ? "Start biases at 0 and draw weights with \"auto\"."
+                       : "Take a lower learning rate.");
+    } else if (is_much(w->saturated, at_once, poor)) {
+        hk_finding *f = hk__doctor_found(r, saturated, w->saturated, w->saturated_place);
+        SAY(f,
+            "%.0f %% of the units of this %s are saturated %s: for most samples its slope is below "
+            "5 %% of its largest, "
+            "so hardly any gradient passes.",
+            100 * w->saturated, w->saturated_name, when);
+        ADVISE(f, "%s Norms before the activation (hk_batch_norm1d) keep its input near 0.",
+               at_once ? "Start biases at 0, draw weights with \"auto\" and normalise the input."
+                       : "Take a lower learning rate.");
+    }
+}
+
 /* --- gradients through depth ----------------------------------------------------------------------------------------- */
 
 static void judge_flow(const hk__doctor *d, hk_diagnosis *r, bool poor) {
@@ -131,10 +167,14 @@ static void judge_flow(const hk__doctor *d, hk_diagnosis *r, bool poor) {
 void hk__doctor_judge_net(hk__doctor *d, hk_diagnosis *r, bool poor) {
     judge_symmetry(d, r);
     judge_start(d, r, poor);
+    judge_units(&d->begun, r, poor, true);
     judge_flow(d, r, poor);
 }
 
 void hk__doctor_judge_end(hk__doctor *d, hk_diagnosis *r, bool poor) {
+    if (!is_much(d->begun.dead, HK__DEAD, poor) &&
+        !is_much(d->begun.saturated, HK__SATURATED, poor))
+        judge_units(&d->ended, r, poor, false);
     if (d->nonfinite_step > 1) {
         hk_finding *f =
             hk__doctor_found(r, HK__NOT_FINITE, (double)d->nonfinite_step, d->nonfinite_place);
@@ -144,7 +184,7 @@ void hk__doctor_judge_end(hk__doctor *d, hk_diagnosis *r, bool poor) {
                   "where it "
                   "starts.");
     }
-    if (poor && r->count == 0) {
+    if (poor && r->count == 0 && d->step >= 100) {
         hk_finding *f = hk__doctor_found(r, HK__NO_PROGRESS, r->last_loss, "");
         f->threshold *= r->chance > 0 ? r->chance : r->first_loss;
         SAY(f,

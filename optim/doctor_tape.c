@@ -84,8 +84,8 @@ double hk__doctor_replay(hk_context *ctx, const hk_tensor *loss) {
 
 /* --- one operation's gradient against differences ------------------------------------------------------------ */
 
-enum { DIRECTIONS = 3 };
-static const double STEP = 1e-2, JITTER = 0.05;
+enum { DIRECTIONS = 3, STEPS = 3 };
+static const double steps[STEPS] = {1e-2, 1e-3, 1e-4}, JITTER = 0.05;
 
 typedef struct trial {
     hk_context *ctx;
@@ -138,7 +138,8 @@ static double weigh(const trial *t, hk_tensor *const *out, double *noise) {
 }
 
 /* (<u, f(in + h·v)> - <u, f(in - h·v)>)/2h for input i moved alone; *analytic = <gradient, v>. */
-static double difference(trial *t, int i, int direction, double *analytic, double *noise) {
+static double difference(trial *t, int i, int direction, double step, double *analytic,
+                         double *noise) {
     hk_tensor *base = t->in[i], *out[HK_OP_MAX_OUT];
     const int64_t n = hk_shape_count(base->shape);
     const hk_random random = draws("direction", t->node->index * DIRECTIONS + direction, i);
@@ -148,7 +149,7 @@ static double difference(trial *t, int i, int direction, double *analytic, doubl
     for (int side = 0; side < 2; side++) {
         hk_tensor *moved = hk__empty(t->ctx, base->dtype, base->shape);
         if (!moved) break;
-        const double h = side ? STEP : -STEP;
+        const double h = side ? step : -step;
         for (int64_t k = 0; k < n; k++) {
             const double x = hk__number_at(base, k);
             const double v = x * hk_random_normal(random, (uint64_t)k);
@@ -163,22 +164,30 @@ static double difference(trial *t, int i, int direction, double *analytic, doubl
         t->in[i] = base;
     }
     rewind_to(t->ctx, start);
-    *noise /= 2 * STEP;
-    return (at[1] - at[0]) / (2 * STEP);
+    *noise /= 2 * step;
+    return (at[1] - at[0]) / (2 * step);
 }
 
-/* Relative difference of the gradient by input i; 0 if rounding is all there is, or a value is not finite. */
+/* Relative difference of the gradient by input i. A wrong gradient is wrong for differences of any step, so the least of three
+   counts; and it is 0 if no larger than what rounding explains, or bends and kinks, which shorter steps see less of. */
 static double error_of(trial *t, int i) {
-    double apart = 0, size = 0, rounding = 0;
-    for (int d = 0; d < DIRECTIONS; d++) {
-        double analytic, noise;
-        const double numeric = difference(t, i, d, &analytic, &noise);
-        apart += (numeric - analytic) * (numeric - analytic);
-        size += fmax(numeric * numeric, analytic * analytic);
-        rounding += noise * noise;
+    double least = HUGE_VAL, numeric[STEPS][DIRECTIONS];
+    for (int s = 0; s < STEPS; s++) {
+        double apart = 0, size = 0, rounding = 0, wobble = 0;
+        for (int d = 0; d < DIRECTIONS; d++) {
+            double analytic, noise;
+            const double n = numeric[s][d] = difference(t, i, d, steps[s], &analytic, &noise);
+            apart += (n - analytic) * (n - analytic);
+            size += fmax(n * n, analytic * analytic);
+            if (s > 0) wobble += (n - numeric[s - 1][d]) * (n - numeric[s - 1][d]);
+            rounding += noise * noise;
+        }
+        if (!isfinite(apart) || !isfinite(size) || (s == 0 && !(size > 400 * rounding))) return 0;
+        if (!(size > 400 * rounding)) break;
+        if (!(apart > 4 * wobble)) return 0;
+        least = fmin(least, sqrt(apart / size));
     }
-    if (!isfinite(apart) || !isfinite(size) || !(size > 400 * rounding)) return 0;
-    return sqrt(apart / size);
+    return isfinite(least) ? least : 0;
 }
 
 static bool is_stand_in(const hk_context *ctx, const hk_op *op) {

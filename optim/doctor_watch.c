@@ -17,7 +17,7 @@ static void look_for_left_overs(hk__doctor *d) {
     for (int i = 0; i < d->n_params; i++) {
         hk__watched_parameter *p = &d->params[i];
         const hk_tensor *now = p->param->grad;
-        if (!p->had_grad || now->clean) continue;
+        if (!p->trained || !p->had_grad || now->clean) continue;
         const size_t size = (size_t)hk_shape_count(now->shape) * hk_dtype_size(now->dtype);
         if (memcmp(now->data, p->grad->data, size) != 0) continue;
         if (!(hk__sum_squares(d->ctx, now->dtype, now->data, hk_shape_count(now->shape)) > 0))
@@ -279,7 +279,7 @@ void hk__doctor_after_step(hk__doctor *d, const hk_doctor_step *made) {
 
 /* Share of rows of a weight, biases included, that are equal to another row: such units compute, and learn, the same. */
 static double equal_rows(const hk_tensor *weight, const hk_tensor *bias) {
-    const int64_t rows = weight->shape.rank >= 2 ? weight->shape.dim[0] : 0;
+    const int64_t rows = weight->shape.dim[0];
     if (rows < 2) return 0;
     const size_t one = hk_dtype_size(weight->dtype), size = bytes_of(weight) / (size_t)rows;
     const char *w = weight->data, *b = bias ? bias->data : NULL;
@@ -294,20 +294,22 @@ static double equal_rows(const hk_tensor *weight, const hk_tensor *bias) {
     return (double)equal / (double)rows;
 }
 
-static const hk_tensor *bias_of(const hk__doctor *d, const hk__watched_parameter *weight) {
-    const int64_t rows = weight->param->shape.dim[0];
+static const hk__watched_parameter *bias_of(const hk__doctor *d, const hk__watched_parameter *w) {
+    const int64_t rows = w->param->shape.dim[0];
     for (int i = 0; i < d->n_params; i++) {
         const hk_shape s = d->params[i].param->shape;
-        if (d->params[i].layer == weight->layer && s.rank == 1 && s.dim[0] == rows)
-            return d->params[i].param;
+        if (d->params[i].layer == w->layer && s.rank == 1 && s.dim[0] == rows) return &d->params[i];
     }
     return NULL;
 }
 
+/* Equal at the start and still so at the end; a last layer that starts at 0 soon is not. */
 void hk__doctor_conclude(hk__doctor *d) {
     for (int i = 0; i < d->n_params; i++) {
         hk__watched_parameter *p = &d->params[i];
-        p->equal = 0;
-        if (p->layer && p->param->shape.rank >= 2) p->equal = equal_rows(p->param, bias_of(d, p));
+        if (!p->layer || p->param->shape.rank < 2) continue;
+        const hk__watched_parameter *b = bias_of(d, p);
+        p->equal = equal_rows(p->start, b ? b->start : NULL);
+        if (p->equal > 0) p->equal = fmin(p->equal, equal_rows(p->param, b ? b->param : NULL));
     }
 }
