@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PROBE_BATCH = 250, WARM_UP = 3, PLAIN_LEAST = 10 };
+/* Probe images at a time: what a layer makes of them stays in the caches. */
+enum { PROBE_BATCH = 50, WARM_UP = 3, PLAIN_LEAST = 10 };
 
 /* --- gradients and updates -------------------------------------------------------------------- */
 
