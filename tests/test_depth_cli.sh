@@ -173,7 +173,12 @@ good signal relu mix:relu+elu,alpha=2 --width 8 --depth 12 --seeds 2 --json
 ok "json: a line for each layer" [ "$(grep -cE '^\{"activation":"[^"]+",.*"chi":.*\}$' out)" = 26 ]
 good signal relu silu maxout --width 16 --seeds 2
 ok "a table" grep -qE '^ +50 +[0-9.e-]+ +[0-9.e-]+ +1\.0000 ' out
-ok "a fixed point that is none" grep -qE '^silu .*unstable' out
+ok "no error of what is given" grep -qE '^ +0 +1\.0000 +0 +1\.0000 ' out
+ok "an unstable fixed point" grep -qE '^silu .*unstable' out
+good signal relu selu gelu --init kaiming --width 16 --seeds 1
+ok "it explodes" grep -qE '^selu +inf .*signal explodes' out
+ok "it dies out" grep -qE '^gelu +0 +0\.5000 .*signal dies out' out
+good signal maxout --width 16 --depth 2 --seeds 1
 ok "no theory" grep -qE '^maxout .*no theory' out
 
 # --- train ------------------------------------------------------------------------------------------------------------
