@@ -25,12 +25,12 @@ static void free_place(hk__units_place *p) {
 
 static void units_free(hk__object *object) {
     hk_units *u = (hk_units *)object;
-    for (int i = 0; u->watches && i < u->n_modules; i++) hk_hook_remove(u->watches[i].hook);
+    for (int i = 0; u->hooks && i < u->n_modules; i++) hk_hook_remove(u->hooks[i]);
     for (int i = 0; i < u->n_places; i++) free_place(u->places[i]);
     free(u->places);
     free(u->modules);
     free(u->was_training);
-    free(u->watches);
+    free(u->hooks);
     free(u->made);
     free(u);
 }
@@ -98,8 +98,8 @@ static hk_status watch(hk_units *u) {
         const bool is_activation = m->cls == &hk__activation_class;
         activations += is_activation;
         if (!is_activation && !is_source(m) && !is_norm(m)) continue;
-        u->watches[i] = (hk__units_watch){u, hk_hook_forward(m, see, u)};
-        hk_hook_enable(u->watches[i].hook, false);
+        u->hooks[i] = hk_hook_forward(m, see, u);
+        hk_hook_enable(u->hooks[i], false);
     }
     HK_TRY(u->object.ctx->status);
     return activations > 0 ? HK_OK
@@ -128,9 +128,9 @@ hk_units *hk_units_create(hk_module *net, const hk_units_config *config) {
     hk__unvisit(net);
     u->modules = calloc((size_t)u->n_modules, sizeof *u->modules);
     u->was_training = calloc((size_t)u->n_modules, sizeof *u->was_training);
-    u->watches = calloc((size_t)u->n_modules, sizeof *u->watches);
+    u->hooks = calloc((size_t)u->n_modules, sizeof *u->hooks);
     hk__object_add(ctx, &u->object, units_free);
-    if (u->modules && u->was_training && u->watches) {
+    if (u->modules && u->was_training && u->hooks) {
         list_modules(net, u->modules, 0);
         hk__unvisit(net);
         if (watch(u) == HK_OK) return u;
@@ -235,7 +235,8 @@ static hk_status look(hk_units *u, hk__units_place *p, hk__units_view view, hk_t
     if (s && !is_z) s = hk_contiguous(s);
     HK_TRY(ctx->status);
     if (p->h.values == 0) {
-        if (p->sloped) HK_TRY(hk__units_limits(p->activation, &u->config, &p->h));
+        if (p->sloped && !p->settled)
+            HK_TRY(hk__units_limits(p->activation, &u->config, &p->h, &p->settled));
         if (p->steepest) memset(p->steepest, 0, (size_t)(view.units * view.inner) * p->size);
     }
     hk__units_slope slope;
@@ -276,7 +277,7 @@ static void see(hk_module *m, hk_tensor *x, hk_tensor *y, void *arg) {
 }
 
 static void enable_hooks(hk_units *u, bool on) {
-    for (int i = 0; i < u->n_modules; i++) hk_hook_enable(u->watches[i].hook, on);
+    for (int i = 0; i < u->n_modules; i++) hk_hook_enable(u->hooks[i], on);
 }
 
 /* What was added so far is of no use without the rest. */

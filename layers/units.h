@@ -28,6 +28,7 @@ typedef struct hk__units_place {
     hk_module *source;   /* linear or convolution before it; NULL: none */
     bool normed;         /* with a norm between them */
     bool sloped;         /* f' is a function of an element */
+    bool settled;        /* its limits are known for good */
     int call;            /* without a source: which call of a pass it is */
     hk__units_view view; /* outer: of the first batch alone */
     hk__unit_sums h, z;  /* z: of source's output */
@@ -42,12 +43,6 @@ typedef struct hk__units_place {
     hk_units_layer layer;
 } hk__units_place;
 
-/* A module with a hook. */
-typedef struct hk__units_watch {
-    struct hk_units *units;
-    hk_hook *hook;
-} hk__units_watch;
-
 /* Who made which tensor in this pass. */
 typedef struct hk__units_made {
     hk_module *m;
@@ -61,7 +56,7 @@ struct hk_units {
     int n_modules;
     hk_module **modules; /* of the tree, once each */
     bool *was_training;
-    hk__units_watch *watches; /* of each module; without a hook where there is nothing to see */
+    hk_hook **hooks; /* of each module; NULL where there is nothing to see */
     int n_made, made_room;
     hk__units_made *made;
     int calls; /* of activations in this pass */
@@ -105,9 +100,10 @@ void hk__unit_sums_add(hk_context *ctx, hk__units_view view, hk__unit_sums *of_h
                        hk__unit_sums *of_z, const hk_tensor *h, const hk_tensor *z,
                        const hk__units_slope *slope, void *steepest);
 
-/* Fills THRESHOLD, LIMIT and PEAK of all units by the activation's parameters as they are now. */
+/* Fills THRESHOLD, LIMIT and PEAK of all units by the activation's parameters as they are now; *settled: none of them is
+   learned, so it stays so. */
 hk_status hk__units_limits(const hk_module *activation, const hk_units_config *config,
-                           hk__unit_sums *sums);
+                           hk__unit_sums *sums, bool *settled);
 
 /* Fills unit, layer and was_dead; begins a new round. */
 void hk__units_judge(hk_units *units, hk__units_place *place);

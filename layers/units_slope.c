@@ -205,7 +205,7 @@ static limits limits_of(scan *s, const hk_activation_spec *spec, const hk_units_
 }
 
 hk_status hk__units_limits(const hk_module *activation, const hk_units_config *config,
-                           hk__unit_sums *sums) {
+                           hk__unit_sums *sums, bool *settled) {
     const hk__activation_state *a = activation->state;
     scan *s = malloc(sizeof *s);
     if (!s) return hk_fail(activation->object.ctx, HK_ERR_MEMORY, "units", "no memory");
@@ -223,5 +223,7 @@ hk_status hk__units_limits(const hk_module *activation, const hk_units_config *c
         sums->array[HK__UNITS_PEAK][k] = l.peak;
     }
     free(s);
+    *settled = true;
+    for (int k = 0; k < a->spec.info->n_params; k++) *settled &= !a->params[k];
     return HK_OK;
 }

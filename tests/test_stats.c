@@ -3,7 +3,7 @@
    SPDX-License-Identifier: MIT */
 #include "testing.h"
 
-#include "hk_stats.h"
+#include "stats.h"
 
 /* --- the same in plain loops, with long double ---------------------------------------------------- */
 
@@ -185,6 +185,30 @@ static void test_gradients(void **state) {
     assert_true(hk_tensor_stats(g).zeros == 1);
 }
 
+static void test_distance(void **state) {
+    hk_context *ctx = *state;
+    for (int d = 0; d < 2; d++)
+        for (int64_t n = 1; n < 60000; n = n * 3 + 1) {
+            const hk_dtype dtype = d ? HK_F64 : HK_F32;
+            hk_tensor *x = seeded(ctx, dtype, HK_SHAPE(n), "x", -1, 3, 0);
+            hk_tensor *y = seeded(ctx, dtype, HK_SHAPE(n), "y", -2, 2, 0);
+            double *a = doubles_of(x), *b = doubles_of(y);
+            long double apart = 0, length = 0;
+            for (int64_t i = 0; i < n; i++) {
+                apart += ((long double)a[i] - (long double)b[i]) *
+                         ((long double)a[i] - (long double)b[i]);
+                length += (long double)a[i] * (long double)a[i];
+            }
+            const double want[] = {(double)sqrtl(apart), (double)sqrtl(length)};
+            void *const p = hk_tensor_data(x), *const q = hk_tensor_data(y);
+            assert_close("distance", n, hk__distance(ctx, dtype, p, q, n), want[0],
+                         1e-13 * want[0]);
+            assert_close("norm", n, hk__distance(ctx, dtype, p, NULL, n), want[1], 1e-13 * want[1]);
+            free(a), free(b);
+        }
+    assert_true(hk__distance(ctx, HK_F32, NULL, NULL, 0) == 0);
+}
+
 static void test_errors(void **state) {
     hk_context *ctx = *state;
     const double one = 1;
@@ -207,7 +231,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_sizes),        TEST(test_layouts),        cmocka_unit_test(test_threads),
         TEST(test_hard_numbers), TEST(test_special_values), TEST(test_gradients),
-        TEST(test_errors),
+        TEST(test_distance),     TEST(test_errors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
