@@ -81,6 +81,7 @@ bad "unknown activation 'relo'" signal relu relo
 bad "alpha must be a number above 0" signal elu:alpha=0
 bad '--depth 0: must be a whole number from 1 to 1000 (try --depth 50)' signal --depth 0
 bad '--width 0' signal --width 0
+bad '--width 20000: 1000 layers need' signal --width 20000 --depth 1000
 bad '--start 0: must be a number above 0' signal --start 0
 bad '--init he: must be one of auto, kaiming' signal --init he
 bad '--gain and --weight-variance' signal --gain 1 --weight-variance 1
