@@ -27,7 +27,8 @@ typedef struct hk_mean_field {
     double stability; /* dq'/dq there: below 1, signals come back to q */
     double
         depth_scale; /* -1/ln χ₁ layers: positive where gradients vanish, negative where they explode, ±inf at 1 */
-    int layers; /* until q was within 1e-9 of it, relatively; -1: not within 10,000 */
+    int layers; /* until q was within 1e-9 of it, relatively (0: below 1e-9, infinity: above 1e9);
+                   -1: not within 10,000, though it leads there */
 } hk_mean_field;
 HK_API hk_mean_field hk_mean_field_of(const hk_activation_spec *spec, double weight_variance,
                                       double bias_variance);

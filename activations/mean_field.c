@@ -16,7 +16,7 @@ enum {
     LAYERS = 10000,
     REACH = 12, /* of z: beyond it the normal density has vanished */
     FINEST = -3,
-    COARSEST = 6, /* borders at x = ±2^FINEST ... ±2^COARSEST */
+    COARSEST = 5, /* borders at x = ±2^FINEST, ±2^(FINEST + 2) ... ±2^COARSEST */
     BORDERS =
         REACH + 1 + 2 * (COARSEST - FINEST + 1) + HK_ACTIVATION_MAX_KINKS + HK_ACTIVATION_MAX_PARAMS
 };
@@ -102,7 +102,7 @@ static int by_size(const void *a, const void *b) {
 static int borders_of(const integrand *f, double *at) {
     int n = 0;
     for (int z = -REACH; z <= REACH; z += 2) at[n++] = z;
-    for (int k = FINEST; k <= COARSEST; k++) {
+    for (int k = FINEST; k <= COARSEST; k += 2) {
         at[n++] = ldexp(1, k) / f->root;
         at[n++] = -ldexp(1, k) / f->root;
     }
@@ -201,29 +201,29 @@ static bool is_near(double q, double target) {
     return isinf(target) ? q > 1e9 : fabs(q - target) <= 1e-9 * target;
 }
 
-/* The fixed point from q = 1. There are no cycles: √q E f², the integral of f(x)² exp(-x²/2q), never falls where q grows,
-   so E f² falls more slowly than 1/√q, which is too slow to throw q to and fro for ever. */
-static double settle(const network *n) {
-    double q = 1, move = 0;
-    for (int i = 0; i < LAYERS && q > least && q < most; i++) {
+/* The fixed point from q = 1, and after how many layers q is near it. There are no cycles: √q E f², the integral of
+   f(x)² exp(-x²/2q), never falls where q grows, so E f² falls more slowly than 1/√q, which is too slow to throw q to and
+   fro for ever. */
+static double settle(const network *n, int *layers) {
+    double q = 1, move = 0, target = NAN;
+    for (int i = 0; i < LAYERS && isnan(target); i++) {
         const double before = q;
         q = next(n, q);
         if (isnan(q)) return NAN;
         move = q - before;
-        if (fabs(move) <= same * q) return i == 0 ? 1 : polished(n, q);
+        if (fabs(move) <= same * q) target = i == 0 ? 1 : polished(n, q);
+        if (q <= least) target = 0;
+        if (q >= most) target = INFINITY;
     }
-    if (q <= least) return 0;
-    return q >= most ? INFINITY : limit_of(n, q, move < 0);
-}
-
-static int layers_until(const network *n, double target) {
-    double q = 1;
-    for (int i = 0; i <= LAYERS; i++) {
-        if (is_near(q, target)) return i;
-        q = next(n, q);
-        if (!(q <= most)) return isinf(target) ? i + 1 : -1;
+    *layers = -1;
+    if (isnan(target)) {
+        target = limit_of(n, q, move < 0);
+        if (!is_near(q, target)) return target; /* it was not before, either */
     }
-    return -1;
+    q = 1;
+    for (int i = 0; i <= LAYERS && *layers < 0; i++, q = next(n, q))
+        if (is_near(q, target)) *layers = i;
+    return target;
 }
 
 /* χ₁ of endless signals: f' far out, if it has a limit there. */
@@ -239,9 +239,8 @@ hk_mean_field hk_mean_field_of(const hk_activation_spec *spec, double weight_var
     if (!(weight_variance >= 0 && weight_variance <= most && bias_variance >= 0 &&
           bias_variance <= most))
         return r;
-    r.q = settle(&n);
+    r.q = settle(&n, &r.layers);
     if (isnan(r.q)) return r;
-    r.layers = layers_until(&n, r.q);
     if (isinf(r.q))
         r.chi = r.stability = weight_variance * slope_at_infinity(spec);
     else {

@@ -131,7 +131,8 @@ static void distance_part(void *arg, int64_t block, int worker) {
     const int64_t first = block * PART * HK_STATS_BLOCK;
     const int64_t whole = first + PART * HK_STATS_BLOCK;
     const int64_t end = whole < j->count ? whole : j->count;
-    j->part[block] = j->k->distance(end - first, j->x + first * j->size, j->y + first * j->size);
+    j->part[block] =
+        j->k->distance(end - first, j->x + first * j->size, j->y ? j->y + first * j->size : NULL);
 }
 
 double hk__distance(hk_context *ctx, hk_dtype dtype, const void *x, const void *y, int64_t n) {

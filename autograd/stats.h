@@ -11,7 +11,7 @@ HK_BEGIN_DECLS
 
 /* Elements [first, first + n) of t in row-major order, side by side: where they are, or copied to room. */
 const void *hk__elements(const hk_tensor *t, int64_t first, int64_t n, void *room);
-/* sqrt(Σ (x - y)²) over two contiguous arrays, in double, in an order that n alone decides. NaN and the sticky error if
+/* sqrt(Σ (x - y)²) over two contiguous arrays, or sqrt(Σ x²) if y is NULL, in double, in an order that n alone decides. NaN and the sticky error if
    memory is out. */
 double hk__distance(hk_context *ctx, hk_dtype dtype, const void *x, const void *y, int64_t n);
 

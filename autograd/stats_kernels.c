@@ -8,27 +8,35 @@
 
 #include <math.h>
 
-#include "real.h"
+#include "simd.h"
 
-enum { LANES = 16 };
+/* Vectors of double: some elements in a row, from wherever they lie. (GCC 12 makes more of a conversion than it is.) */
+#if defined(HK_STAMP_avx512)
+typedef __m512d sums;
+HK_INLINE sums some(const float *x) { return _mm512_cvtps_pd(_mm256_loadu_ps(x)); }
+#elif defined(HK_STAMP_avx2)
+typedef __m256d sums;
+HK_INLINE sums some(const float *x) { return _mm256_cvtps_pd(_mm_loadu_ps(x)); }
+#else
+typedef double sums __attribute__((vector_size(2 * sizeof(double))));
+HK_INLINE sums some(const hk_real *x) { return (sums){(double)x[0], (double)x[1]}; }
+#endif
+#define DOUBLES ((int)(sizeof(sums) / sizeof(double)))
+
+enum { CHAINS = 4, LANES = CHAINS * DOUBLES, WIDE = 32 };
+#define DIGITS 1e4 /* a loss of four of sixteen */
 
 #ifdef HK_STAMP_f64
 typedef uint64_t __attribute__((may_alias)) bits;
-#define INFINITE ((uint64_t)0x7FF << 53) /* shifted by the sign */
 #else
 typedef uint32_t __attribute__((may_alias)) bits;
-#define INFINITE ((uint32_t)0xFF << 24)
 #endif
 
-static void count(int64_t n, const bits *x, hk__moments *out) {
-    int zeros = 0, nonfinite = 0;
-    for (int64_t i = 0; i < n; i++) {
-        const bits magnitude = x[i] << 1;
-        zeros += magnitude == 0;
-        nonfinite += magnitude >= INFINITE;
-    }
-    out->zeros = zeros;
-    out->nonfinite = nonfinite;
+/* How many are exactly 0. */
+static int64_t zeros(int64_t n, const bits *x) {
+    int found = 0;
+    for (int64_t i = 0; i < n; i++) found += x[i] << 1 == 0;
+    return found;
 }
 
 static double total(const double *lane) {
@@ -37,41 +45,61 @@ static double total(const double *lane) {
     return sum;
 }
 
-static double sum(int64_t n, const hk_real *x) {
-    double lane[LANES] = {0};
+/* Σ (x - centre) and Σ (x - centre)². */
+static void around(int64_t n, const hk_real *x, double centre, double *sum, double *squares) {
+    sums first[CHAINS] = {{0}}, second[CHAINS] = {{0}};
     int64_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (int k = 0; k < LANES; k++) lane[k] += (double)x[i + k];
-    for (int k = 0; i < n; i++, k++) lane[k] += (double)x[i];
-    return total(lane);
+    for (; i + LANES <= n; i += LANES) {
+        HK_UNROLL
+        for (int k = 0; k < CHAINS; k++) {
+            const sums d = some(x + i + k * DOUBLES) - centre;
+            first[k] += d;
+            second[k] += d * d;
+        }
+    }
+    HK_UNROLL
+    for (int k = 1; k < CHAINS; k++) {
+        first[0] += first[k];
+        second[0] += second[k];
+    }
+    *sum = *squares = 0;
+    for (; i < n; i++) {
+        const double d = (double)x[i] - centre;
+        *sum += d;
+        *squares += d * d;
+    }
+    for (int k = 0; k < DOUBLES; k++) {
+        *sum += first[0][k];
+        *squares += second[0][k];
+    }
 }
 
-static double squares(int64_t n, const hk_real *x, double mean) {
-    double lane[LANES] = {0};
-    int64_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (int k = 0; k < LANES; k++) {
-            const double d = (double)x[i + k] - mean;
-            lane[k] += d * d;
-        }
-    for (int k = 0; i < n; i++, k++) lane[k] += ((double)x[i] - mean) * ((double)x[i] - mean);
-    return total(lane);
+static void mean_and_squares(int64_t n, const hk_real *x, hk__moments *out) {
+    double centre = (double)x[0], sum, squares;
+    for (int again = 0;; again++) {
+        around(n, x, centre, &sum, &squares);
+        const double off = sum / (double)n;
+        out->mean = centre + off;
+        out->squares = squares - sum * off; /* around the mean */
+        /* The first element is as good a centre as any, unless it lies far out: then digits are lost. */
+        if (again || sum * off <= DIGITS * out->squares) return;
+        centre = out->mean;
+    }
 }
 
 static void range(int64_t n, const hk_real *x, hk__moments *out) {
-    hk_real low[LANES], high[LANES];
-    for (int k = 0; k < LANES; k++) low[k] = high[k] = x[0];
+    hk_real low[WIDE], high[WIDE];
+    for (int k = 0; k < WIDE; k++) low[k] = high[k] = x[0];
     int64_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (int k = 0; k < LANES; k++) {
-            low[k] = x[i + k] < low[k] ? x[i + k] : low[k];
-            high[k] = x[i + k] > high[k] ? x[i + k] : high[k];
-        }
+    for (; i + WIDE <= n; i += WIDE) { /* apart: together they are not kept in registers */
+        for (int k = 0; k < WIDE; k++) low[k] = x[i + k] < low[k] ? x[i + k] : low[k];
+        for (int k = 0; k < WIDE; k++) high[k] = x[i + k] > high[k] ? x[i + k] : high[k];
+    }
     for (; i < n; i++) {
         low[0] = x[i] < low[0] ? x[i] : low[0];
         high[0] = x[i] > high[0] ? x[i] : high[0];
     }
-    for (int k = 1; k < LANES; k++) {
+    for (int k = 1; k < WIDE; k++) {
         low[0] = low[k] < low[0] ? low[k] : low[0];
         high[0] = high[k] > high[0] ? high[k] : high[0];
     }
@@ -79,27 +107,34 @@ static void range(int64_t n, const hk_real *x, hk__moments *out) {
     out->max = (double)high[0];
 }
 
-static void moments(int64_t n, const void *data, hk__moments *out) {
-    hk_real finite[HK_STATS_BLOCK];
-    const hk_real *x = data;
-    *out = (hk__moments){0};
-    count(n, data, out);
-    if (out->nonfinite > 0) { /* rare: the others are gathered */
-        int64_t kept = 0;
-        for (int64_t i = 0; i < n; i++)
-            if (isfinite(x[i])) finite[kept++] = x[i];
-        x = finite;
-        n = kept;
-    }
+static void finite_moments(int64_t n, const hk_real *x, hk__moments *out) {
     out->count = n;
     if (n == 0) return;
+    mean_and_squares(n, x, out);
     range(n, x, out);
-    out->mean = sum(n, x) / (double)n;
-    out->squares = squares(n, x, out->mean);
+}
+
+static void moments(int64_t n, const void *data, hk__moments *out) {
+    const hk_real *x = data;
+    *out = (hk__moments){.zeros = zeros(n, data)};
+    finite_moments(n, x, out);
+    if (isfinite(out->squares)) return;
+    /* Some elements are not finite, or their squares are not: the sums tell, so nobody counts without need. */
+    hk_real finite[HK_STATS_BLOCK];
+    int64_t kept = 0;
+    for (int64_t i = 0; i < n; i++)
+        if (isfinite(x[i])) finite[kept++] = x[i];
+    *out = (hk__moments){.zeros = out->zeros, .nonfinite = n - kept};
+    finite_moments(kept, finite, out);
 }
 
 static double distance(int64_t n, const void *a, const void *b) {
     const hk_real *x = a, *y = b;
+    double sum, squares;
+    if (!y) {
+        around(n, x, 0, &sum, &squares);
+        return squares;
+    }
     double lane[LANES] = {0};
     int64_t i = 0;
     for (; i + LANES <= n; i += LANES)

@@ -25,7 +25,7 @@ enum { HK_SIGN_PLUS = 1, HK_SIGN_MINUS = 2, HK_SIGN_NONE = 4 };
 /* x, y: n contiguous elements of the stamp's type, n from 1, and up to HK_STATS_BLOCK for moments. */
 typedef struct hk__stats_kernels {
     void (*moments)(int64_t n, const void *x, hk__moments *out);
-    double (*distance)(int64_t n, const void *x, const void *y); /* Σ (x - y)² */
+    double (*distance)(int64_t n, const void *x, const void *y); /* Σ (x - y)²; y may be NULL: 0 */
     int (*signs)(int64_t n, const void *x);
     int64_t (*nonzero)(int64_t n, const void *x); /* elements that are not 0 */
 } hk__stats_kernels;

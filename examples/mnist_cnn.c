@@ -2,10 +2,9 @@
    SPDX-License-Identifier: MIT
 
    Three networks are described here, layer by layer. The training loop, which every program shares,
-   is in common/train.c, and the pictures of --out are drawn in common/feature_maps.c. */
+   is in common/train.c; what --out draws, in common/out.c. */
 #include <hillock/hillock.h>
 
-#include "feature_maps.h"
 #include "network.h"
 #include "train.h"
 
@@ -15,7 +14,7 @@ enum { LAYERS_MOST = 100 };
 
 typedef struct cnn_settings {
     network_settings net;
-    const char *model, *out;
+    const char *model;
     bool batch_norm;
 } cnn_settings;
 
@@ -203,9 +202,6 @@ static void add_options(options *opts, cnn_settings *cnn) {
     const option_row rest[] = {
         {.name = "batch-norm", .kind = OPTION_FLAG, .value = &cnn->batch_norm,
          .help = "normalise behind each convolution; deep always does"},
-        {.name = "out", .form = "DIR", .kind = OPTION_TEXT, .value = &cnn->out,
-         .help = "draw the first layer's filters and what they make of some digits there, as PNG",
-         .example = "pictures", .flags = OPTION_EVERYDAY},
     };
     /* clang-format on */
     options_add(opts, 1, first);
@@ -217,9 +213,9 @@ static void add_options(options *opts, cnn_settings *cnn) {
 int main(int argc, char **argv) {
     static const char *const examples[] = {
         "                              the defaults: small, 5 epochs",
-        "--out pictures                what the first layer has learned",
+        "--out pictures                a page that shows what happens inside",
         "--model lenet --schedule one-cycle --dropout 0.3",
-        "--model deep --schedule one-cycle --shift 2 --rotation 10",
+        "--model deep --batch 128 --schedule one-cycle --shift 2 --rotation 10",
         "--activation gelu/maxout:k=3 --batch-norm",
         NULL,
     };
@@ -240,9 +236,7 @@ int main(int argc, char **argv) {
 
     training *run = train_begin(&opts, &settings);
     if (run) run->activations = cnn.net.activation;
-    feature_maps_place(run, cnn.out);
     if (run && run->code == 0) train(run, describe(run, &cnn));
-    feature_maps_draw(run, cnn.out);
     train_report(run, next);
     return train_end(run);
 }

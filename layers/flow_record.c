@@ -90,6 +90,12 @@ static size_t bytes_of(const hk_tensor *t) {
     return (size_t)hk_shape_count(t->shape) * hk_dtype_size(t->dtype);
 }
 
+static double norm(hk_tensor *t) {
+    return hk__is_contiguous(t)
+               ? hk__distance(t->ctx, t->dtype, t->data, NULL, hk_shape_count(t->shape))
+               : hk_tensor_stats(t).l2;
+}
+
 static void write_parameters(hk_flow *flow, hk__flow_room *room) {
     char *before = flow->before;
     for (int i = 0; i < flow->parameters.count; i++) {
@@ -98,7 +104,7 @@ static void write_parameters(hk_flow *flow, hk__flow_room *room) {
         room->parameters[i] =
             (hk_flow_parameter){.name = flow->names[i],
                                 .grad = hk_tensor_stats(g),
-                                .weight_l2 = hk_tensor_stats(t).l2,
+                                .weight_l2 = norm(t),
                                 .update_ratio = NAN,
                                 .one_sign = layer && g ? one_sign(layer, g) : NAN};
         memcpy(before, t->data, bytes_of(t));
@@ -140,7 +146,7 @@ static void write_layer(const hk__flow_place *place, hk_flow_layer *out) {
     if (is_real(place->y)) out->out = hk_tensor_stats(place->y);
     hk_tensor *g = hk_grad(place->y);
     if (!g) return;
-    out->grad_l2 = hk_tensor_stats(g).l2;
+    out->grad_l2 = norm(g);
     if (is_linear(place->module) && is_real(place->x))
         out->one_sign_sample = one_sign_sample(ctx, place->x, g);
 }

@@ -16,7 +16,7 @@ static void free_place(hk__units_place *p) {
     if (!p) return;
     hk__unit_sums_free(&p->h);
     hk__unit_sums_free(&p->z);
-    free(p->alive);
+    free(p->steepest);
     free(p->was_dead);
     free(p->name);
     free(p->unit);
@@ -25,12 +25,12 @@ static void free_place(hk__units_place *p) {
 
 static void units_free(hk__object *object) {
     hk_units *u = (hk_units *)object;
-    for (int i = 0; u->watches && i < u->n_modules; i++) hk_hook_remove(u->watches[i].hook);
+    for (int i = 0; u->hooks && i < u->n_modules; i++) hk_hook_remove(u->hooks[i]);
     for (int i = 0; i < u->n_places; i++) free_place(u->places[i]);
     free(u->places);
     free(u->modules);
     free(u->was_training);
-    free(u->watches);
+    free(u->hooks);
     free(u->made);
     free(u);
 }
@@ -98,8 +98,8 @@ static hk_status watch(hk_units *u) {
         const bool is_activation = m->cls == &hk__activation_class;
         activations += is_activation;
         if (!is_activation && !is_source(m) && !is_norm(m)) continue;
-        u->watches[i] = (hk__units_watch){u, hk_hook_forward(m, see, u)};
-        hk_hook_enable(u->watches[i].hook, false);
+        u->hooks[i] = hk_hook_forward(m, see, u);
+        hk_hook_enable(u->hooks[i], false);
     }
     HK_TRY(u->object.ctx->status);
     return activations > 0 ? HK_OK
@@ -128,9 +128,9 @@ hk_units *hk_units_create(hk_module *net, const hk_units_config *config) {
     hk__unvisit(net);
     u->modules = calloc((size_t)u->n_modules, sizeof *u->modules);
     u->was_training = calloc((size_t)u->n_modules, sizeof *u->was_training);
-    u->watches = calloc((size_t)u->n_modules, sizeof *u->watches);
+    u->hooks = calloc((size_t)u->n_modules, sizeof *u->hooks);
     hk__object_add(ctx, &u->object, units_free);
-    if (u->modules && u->was_training && u->watches) {
+    if (u->modules && u->was_training && u->hooks) {
         list_modules(net, u->modules, 0);
         hk__unvisit(net);
         if (watch(u) == HK_OK) return u;
@@ -142,10 +142,12 @@ hk_units *hk_units_create(hk_module *net, const hk_units_config *config) {
 
 /* --- places ------------------------------------------------------------------------------------------------------ */
 
-/* Units are the last axis behind a linear layer, else axis 1. */
-static hk__units_view view_of(const hk_tensor *t, const hk_module *source) {
+/* Units are the last axis behind a linear layer, else axis 1, where parameters for each channel are. */
+static hk__units_view view_of(const hk_tensor *t, const hk_module *source,
+                              const hk_module *activation) {
     const hk_shape shape = t->shape;
-    const bool last = shape.rank < 2 || (source && strcmp(source->cls->name, "linear") == 0);
+    const bool linear = source && strcmp(source->cls->name, "linear") == 0;
+    const bool last = shape.rank < 2 || (linear && !hk__units_per_channel(activation));
     const int axis = last ? shape.rank - 1 : 1;
     hk__units_view v = {1, axis < 0 ? 1 : shape.dim[axis], 1};
     for (int i = 0; i < shape.rank; i++) {
@@ -179,8 +181,8 @@ static hk__units_place *new_place(hk_units *u, const hk__units_place *what, int6
     p->unit = calloc(n + 1, sizeof *p->unit);
     p->was_dead = calloc(n + 1, sizeof *p->was_dead);
     const bool positions = p->sloped && p->view.inner > 1;
-    if (positions) p->alive = calloc(n * (size_t)p->view.inner, 1);
-    if (!p->name || !p->unit || !p->was_dead || (positions && !p->alive)) no_memory(ctx);
+    if (positions) p->steepest = calloc(n * (size_t)p->view.inner, p->size);
+    if (!p->name || !p->unit || !p->was_dead || (positions && !p->steepest)) no_memory(ctx);
     if (ctx->status == HK_OK) hk__unit_sums_init(ctx, &p->h, p->view.units);
     if (ctx->status == HK_OK && p->source) hk__unit_sums_init(ctx, &p->z, z_units);
     if (ctx->status != HK_OK) {
@@ -224,23 +226,26 @@ static void note(hk_units *u, hk_module *m, hk_tensor *x, hk_tensor *y) {
 }
 
 /* Takes one activation's input z and output h into account; s: the output of the layer before, or NULL. */
-static hk_status look(hk_units *u, hk__units_place *p, hk_tensor *z, hk_tensor *h, hk_tensor *s) {
+static hk_status look(hk_units *u, hk__units_place *p, hk__units_view view, hk_tensor *z,
+                      hk_tensor *h, hk_tensor *s) {
     hk_context *ctx = u->object.ctx;
-    const hk__units_view view = p->view;
     const bool is_z = s == z && p->z.units == view.units;
     h = hk_contiguous(h);
     if (p->sloped || is_z) z = hk_contiguous(z);
     if (s && !is_z) s = hk_contiguous(s);
     HK_TRY(ctx->status);
     if (p->h.values == 0) {
-        if (p->sloped) HK_TRY(hk__units_limits(p->activation, &u->config, &p->h));
-        if (p->alive) memset(p->alive, 0, (size_t)(view.units * view.inner));
+        if (p->sloped && !p->settled)
+            HK_TRY(hk__units_limits(p->activation, &u->config, &p->h, &p->settled));
+        if (p->steepest) memset(p->steepest, 0, (size_t)(view.units * view.inner) * p->size);
     }
     hk__units_slope slope;
     if (p->sloped) HK_TRY(hk__units_slope_begin(p->activation, view, z, &slope));
     hk__unit_sums_add(ctx, view, &p->h, is_z ? &p->z : NULL, h, z, p->sloped ? &slope : NULL,
-                      p->alive);
-    if (s && !is_z) hk__unit_sums_add(ctx, view_of(s, p->source), &p->z, NULL, s, NULL, NULL, NULL);
+                      p->steepest);
+    if (s && !is_z)
+        hk__unit_sums_add(ctx, view_of(s, p->source, p->activation), &p->z, NULL, s, NULL, NULL,
+                          NULL);
     return HK_OK;
 }
 
@@ -253,12 +258,13 @@ static void see_activation(hk_units *u, hk_module *m, hk_tensor *z, hk_tensor *h
                             .source = from ? from->m : NULL,
                             .normed = norm != NULL,
                             .sloped = hk__units_has_slope(m),
+                            .size = hk_dtype_size(h->dtype),
                             .call = from ? 0 : ++u->calls};
-    what.view = view_of(h, what.source);
+    what.view = view_of(h, what.source, m);
     hk_tensor *s = from ? from->y : NULL;
     if (hk_shape_count(h->shape) == 0) return;
-    hk__units_place *p = place_of(u, &what, s ? view_of(s, what.source).units : 0);
-    if (p) (void)look(u, p, z, h, s);
+    hk__units_place *p = place_of(u, &what, s ? view_of(s, what.source, m).units : 0);
+    if (p) (void)look(u, p, what.view, z, h, s);
 }
 
 static void see(hk_module *m, hk_tensor *x, hk_tensor *y, void *arg) {
@@ -271,7 +277,7 @@ static void see(hk_module *m, hk_tensor *x, hk_tensor *y, void *arg) {
 }
 
 static void enable_hooks(hk_units *u, bool on) {
-    for (int i = 0; i < u->n_modules; i++) hk_hook_enable(u->watches[i].hook, on);
+    for (int i = 0; i < u->n_modules; i++) hk_hook_enable(u->hooks[i], on);
 }
 
 /* What was added so far is of no use without the rest. */

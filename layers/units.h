@@ -25,13 +25,16 @@ typedef struct hk__unit_sums {
 /* One place of an activation module: the same module behind another layer is another place. */
 typedef struct hk__units_place {
     hk_module *activation;
-    hk_module *source; /* linear or convolution before it; NULL: none */
-    bool normed;       /* with a norm between them */
-    bool sloped;       /* f' is a function of an element */
-    int call;          /* without a source: which call of a pass it is */
-    hk__units_view view;
-    hk__unit_sums h, z; /* z: of source's output */
-    uint8_t *alive;     /* [unit][position]: a gradient can pass */
+    hk_module *source;   /* linear or convolution before it; NULL: none */
+    bool normed;         /* with a norm between them */
+    bool sloped;         /* f' is a function of an element */
+    bool settled;        /* its limits are known for good */
+    int call;            /* without a source: which call of a pass it is */
+    hk__units_view view; /* outer: of the first batch alone */
+    hk__unit_sums h, z;  /* z: of source's output */
+    void *
+        steepest; /* [unit][position], of the element's type: the largest |f'|; NULL: of one position */
+    size_t size; /* of an element */
     /* what the last round said */
     bool *was_dead;
     bool judged;
@@ -39,12 +42,6 @@ typedef struct hk__units_place {
     hk_unit *unit;
     hk_units_layer layer;
 } hk__units_place;
-
-/* A module with a hook. */
-typedef struct hk__units_watch {
-    struct hk_units *units;
-    hk_hook *hook;
-} hk__units_watch;
 
 /* Who made which tensor in this pass. */
 typedef struct hk__units_made {
@@ -59,7 +56,7 @@ struct hk_units {
     int n_modules;
     hk_module **modules; /* of the tree, once each */
     bool *was_training;
-    hk__units_watch *watches; /* of each module; without a hook where there is nothing to see */
+    hk_hook **hooks; /* of each module; NULL where there is nothing to see */
     int n_made, made_room;
     hk__units_made *made;
     int calls; /* of activations in this pass */
@@ -87,6 +84,8 @@ typedef struct hk__units_slope {
 } hk__units_slope;
 /* Whether there is such a thing. */
 bool hk__units_has_slope(const hk_module *activation);
+/* Whether a parameter has a number for each channel. */
+bool hk__units_per_channel(const hk_module *activation);
 /* z: contiguous. What it takes is the step's. */
 hk_status hk__units_slope_begin(const hk_module *activation, hk__units_view view,
                                 const hk_tensor *z, hk__units_slope *s);
@@ -99,11 +98,12 @@ const void *hk__units_slope_tile(const hk__units_slope *s, int64_t unit, bool ro
    contiguous, of one dtype. */
 void hk__unit_sums_add(hk_context *ctx, hk__units_view view, hk__unit_sums *of_h,
                        hk__unit_sums *of_z, const hk_tensor *h, const hk_tensor *z,
-                       const hk__units_slope *slope, uint8_t *alive);
+                       const hk__units_slope *slope, void *steepest);
 
-/* Fills THRESHOLD, LIMIT and PEAK of all units by the activation's parameters as they are now. */
+/* Fills THRESHOLD, LIMIT and PEAK of all units by the activation's parameters as they are now; *settled: none of them is
+   learned, so it stays so. */
 hk_status hk__units_limits(const hk_module *activation, const hk_units_config *config,
-                           hk__unit_sums *sums);
+                           hk__unit_sums *sums, bool *settled);
 
 /* Fills unit, layer and was_dead; begins a new round. */
 void hk__units_judge(hk_units *units, hk__units_place *place);

@@ -96,11 +96,15 @@ static int64_t count_quiet(const hk__units_place *p, double threshold) {
 
 static int64_t count_dead_positions(const hk__units_place *p) {
     if (!p->sloped) return -1;
-    int64_t alive = 0;
-    if (!p->alive) return 0;
-    const int64_t n = p->view.units * p->view.inner;
-    for (int64_t i = 0; i < n; i++) alive += p->alive[i];
-    return n - alive;
+    int64_t count = 0;
+    for (int64_t k = 0; p->steepest && k < p->view.units; k++)
+        for (int64_t i = k * p->view.inner; i < (k + 1) * p->view.inner; i++) {
+            const double steepest = p->size == sizeof(double)
+                                        ? ((const double *)p->steepest)[i]
+                                        : (double)((const float *)p->steepest)[i];
+            count += steepest <= p->h.array[HK__UNITS_THRESHOLD][k];
+        }
+    return count;
 }
 
 static void count_units(hk__units_place *p) {

@@ -24,7 +24,7 @@ enum {
     HK__UNITS_RIGHT,     /* and with other z */
     HK__UNITS_LIMIT,     /* given */
     HK__UNITS_PEAK,      /* given */
-    HK__UNITS_THRESHOLD, /* given: |f'| above this passes a gradient on */
+    HK__UNITS_THRESHOLD, /* not the kernels': what STEEPEST is judged by */
     HK__UNITS_ARRAYS
 };
 
@@ -35,7 +35,7 @@ typedef struct hk__units_tile {
     const void *z, *slope; /* f' at z; both NULL where there is no slope */
     double *const *of_h;   /* where a unit stands in each array */
     double *const *of_z; /* the same for sums of z alone, up to HK__UNITS_BRIEF; NULL: not wanted */
-    uint8_t *alive; /* of planes: becomes 1 where |f'| passes a gradient on; NULL: not wanted */
+    void *steepest;      /* of planes with slopes: the largest |f'| at each of the n positions */
 } hk__units_tile;
 
 typedef struct hk__units_kernels {

@@ -26,7 +26,8 @@ static void parameters_at(const hk__activation_state *a, int64_t channel, double
     }
 }
 
-static bool is_per_channel(const hk__activation_state *a) {
+bool hk__units_per_channel(const hk_module *activation) {
+    const hk__activation_state *a = activation->state;
     for (int k = 0; k < a->spec.info->n_params; k++)
         if (a->params[k] && hk_shape_count(a->params[k]->shape) > 1) return true;
     return false;
@@ -72,7 +73,7 @@ hk_status hk__units_slope_begin(const hk_module *activation, hk__units_view view
         return HK_OK;
     }
     s->f = &hk__activation_tables[hk__stamp_of(ctx, z->dtype)]->row[hk__row_of(a->spec.info)];
-    s->per_channel = is_per_channel(a);
+    s->per_channel = hk__units_per_channel(activation);
     hk_tensor *one = hk_full(ctx, z->dtype, HK_SHAPE(HK__UNITS_TILE), 1);
     if (!one) return ctx->status;
     s->one = one->data;
@@ -172,7 +173,7 @@ static bool has_flat_stretch(const scan *s, double largest) {
     bool all = true;
     for (int i = 0; i < GRID; i++) all &= d[i] == 0;
     for (int i = 1; i < GRID; i++) {
-        if (d[i] != 0 || d[i - 1] != 0) continue;
+        if (d[i] != 0 || d[i - 1] != 0 || s->z[i] == s->z[i - 1]) continue;
         if (i + 1 < GRID && d[i + 1] > 1e-9 * largest) return true;
         if (i >= 2 && d[i - 2] > 1e-9 * largest) return true;
     }
@@ -204,15 +205,16 @@ static limits limits_of(scan *s, const hk_activation_spec *spec, const hk_units_
 }
 
 hk_status hk__units_limits(const hk_module *activation, const hk_units_config *config,
-                           hk__unit_sums *sums) {
+                           hk__unit_sums *sums, bool *settled) {
     const hk__activation_state *a = activation->state;
     scan *s = malloc(sizeof *s);
     if (!s) return hk_fail(activation->object.ctx, HK_ERR_MEMORY, "units", "no memory");
     lay_grid(s);
     hk_activation_spec spec = a->spec;
     limits l = {.limit = 0};
+    const bool per_channel = hk__units_per_channel(activation);
     for (int64_t k = 0; k < sums->units; k++) {
-        if (k == 0 || is_per_channel(a)) {
+        if (k == 0 || per_channel) {
             parameters_at(a, k, spec.value);
             l = limits_of(s, &spec, config);
         }
@@ -221,5 +223,7 @@ hk_status hk__units_limits(const hk_module *activation, const hk_units_config *c
         sums->array[HK__UNITS_PEAK][k] = l.peak;
     }
     free(s);
+    *settled = true;
+    for (int k = 0; k < a->spec.info->n_params; k++) *settled &= !a->params[k];
     return HK_OK;
 }

@@ -39,7 +39,7 @@ typedef struct work {
     const hk__units_slope *slope;
     size_t size;
     const char *h, *z;
-    uint8_t *alive;
+    char *steepest;
 } work;
 
 static void point_at(double **at, const hk__unit_sums *sums, int64_t unit) {
@@ -88,7 +88,7 @@ static void add_planes(void *arg, int64_t unit, int worker) {
                         inner - i < HK__UNITS_TILE ? inner - i : HK__UNITS_TILE, room);
             t.of_h = of_h;
             t.of_z = w->of_z ? of_z : NULL;
-            t.alive = w->alive ? w->alive + unit * inner + i : NULL;
+            if (w->steepest) t.steepest = w->steepest + (size_t)(unit * inner + i) * w->size;
             w->kernels->plane(&t);
         }
 }
@@ -100,7 +100,7 @@ static void begin(hk__unit_sums *sums, hk__units_view view, const hk_tensor *t) 
 
 void hk__unit_sums_add(hk_context *ctx, hk__units_view view, hk__unit_sums *of_h,
                        hk__unit_sums *of_z, const hk_tensor *h, const hk_tensor *z,
-                       const hk__units_slope *slope, uint8_t *alive) {
+                       const hk__units_slope *slope, void *steepest) {
     work w = {.kernels = hk__units_tables[hk__stamp_of(ctx, h->dtype)],
               .view = view,
               .of_h = of_h,
@@ -109,7 +109,7 @@ void hk__unit_sums_add(hk_context *ctx, hk__units_view view, hk__unit_sums *of_h
               .size = hk_dtype_size(h->dtype),
               .h = h->data,
               .z = slope || of_z ? z->data : NULL,
-              .alive = alive};
+              .steepest = steepest};
     begin(of_h, view, h);
     if (of_z) begin(of_z, view, z);
     if (view.inner == 1)

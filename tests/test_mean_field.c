@@ -259,6 +259,19 @@ static void small_fixed_points(void **state) {
     assert_near("sigmoid", b.chi, 1e-8 / 16, 1e-13);
 }
 
+/* Just above the critical point a sequence needs far more than 10,000 layers; where it leads is known all the same:
+   q' = σw²(q - 2q² + 17q³/3 - ...) of tanh. */
+static void slow_fixed_point(void **state) {
+    hk_context *ctx = *state;
+    const hk_activation_spec tanh_spec = parsed(ctx, "tanh");
+    const double above = 1e-4, q = above / 2 * (1 + (17.0 / 12 - 1) * above);
+    const hk_mean_field f = hk_mean_field_of(&tanh_spec, 1 + above, 0);
+    assert_near("q", f.q, q, 1e-6 * q);
+    assert_near("fixed", (1 + above) * hk_mean_field_signal(&tanh_spec, f.q), f.q, 1e-13 * f.q);
+    assert_near("stability", f.stability, 1 - above, 1e-7);
+    assert_int_equal(f.layers, -1);
+}
+
 /* Depth scales: exact ones, and what stands for them at χ₁ = 1 and 0. */
 static void depth_scales(void **state) {
     hk_context *ctx = *state;
@@ -339,14 +352,61 @@ static void refused(void **state) {
     }
 }
 
+/* --- the page -------------------------------------------------------------------------------- */
+
+/* Four digits; what rounds to 0 or is endless by name. */
+static const char *short_number(double x, char *text) {
+    if (isinf(x))
+        snprintf(text, 16, "%s∞", x < 0 ? "-" : "");
+    else
+        snprintf(text, 16, "%.4g", x);
+    return text;
+}
+
+/* One line of the table in docs/gradient-flow.md. */
+static void row_of(const hk_activation_spec *spec, double gain, char line[512]) {
+    const hk_mean_field own = hk_mean_field_of(spec, gain * gain, 0),
+                        relu = hk_mean_field_of(spec, 2, 0),
+                        torch = hk_mean_field_of(spec, 1.0 / 3, 0);
+    const double cell[] = {gain * gain, own.chi,          own.stability,    own.depth_scale,
+                           relu.q,      relu.chi,         relu.depth_scale, torch.q,
+                           torch.chi,   torch.depth_scale};
+    int used = snprintf(line, 512, "| `%s` |", spec->info->name);
+    for (size_t i = 0; i < sizeof cell / sizeof *cell; i++) {
+        char text[16];
+        used += snprintf(line + used, 512 - (size_t)used, " %s |", short_number(cell[i], text));
+    }
+}
+
+/* The page has this table; a difference prints what it should be. */
+static void documented(void **state) {
+    hk_context *ctx = *state;
+    static char page[1 << 16];
+    FILE *file = fopen(HK_SOURCE_DIR "/docs/gradient-flow.md", "r");
+    assert_non_null(file);
+    page[fread(page, 1, sizeof page - 1, file)] = 0;
+    fclose(file);
+    const hk_activation_info *row;
+    int missing = 0;
+    for (int r = 0; (row = hk_activation_row(ctx, r)) != NULL; r++) {
+        char line[512];
+        if (row->kind != HK_ACTIVATION_POINTWISE || row->surrogate) continue;
+        const hk_activation_spec spec = parsed(ctx, row->name);
+        row_of(&spec, hk_activation_gain(ctx, &spec), line);
+        if (strstr(page, line)) continue;
+        print_message("%s\n", line);
+        missing++;
+    }
+    if (missing > 0) fail_msg("%d lines are not in docs/gradient-flow.md", missing);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, start_context, end_context)
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(golden_moments),         TEST(at_length_one),
-        TEST(chi_of_all_activations), TEST(published_table),
-        TEST(fates_of_signals),       TEST(fixed_points),
-        TEST(small_fixed_points),     TEST(depth_scales),
-        TEST(own_activations),        TEST(refused),
+        TEST(golden_moments),     TEST(at_length_one),    TEST(chi_of_all_activations),
+        TEST(published_table),    TEST(fates_of_signals), TEST(fixed_points),
+        TEST(small_fixed_points), TEST(slow_fixed_point), TEST(depth_scales),
+        TEST(own_activations),    TEST(refused),          TEST(documented),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

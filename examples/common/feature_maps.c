@@ -2,11 +2,8 @@
    SPDX-License-Identifier: MIT */
 #include "feature_maps.h"
 
-#include "folder.h"
 #include "picture.h"
 
-#include <errno.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,34 +26,13 @@ static int fitting(int pixels, int64_t n) {
     return scale < 1 ? 1 : (int)scale;
 }
 
-/* --- before training -------------------------------------------------------------------------- */
-
-void feature_maps_place(training *run, const char *folder) {
-    if (!run || run->code || !folder) return;
-    if (!picture_possible())
-        train_fail(run, EXIT_BAD_INPUT,
-                   "--out %s: this build draws no pictures: stb_image_write.h was missing (install "
-                   "libstb-dev or stb-devel, then configure and build again)",
-                   folder);
-    for (int i = 0; i < 2; i++) {
-        char path[PATH_MOST];
-        const char *culprit = folder_place(folder, files[i], path, sizeof path);
-        if (culprit)
-            train_fail(run, EXIT_BAD_INPUT, "--out %s: cannot write %s: %s", folder, culprit,
-                       strerror(errno));
-    }
-}
-
 /* --- filters ---------------------------------------------------------------------------------- */
 
-/* False if the picture cannot be written. */
-static bool save(training *run, picture *p, const char *folder, const char *file) {
+/* False, with errno, if the picture cannot be written. */
+static bool save(picture *p, const char *folder, const char *file) {
     char path[PATH_MOST];
     snprintf(path, sizeof path, "%s/%s", folder, file);
     const bool ok = picture_write(p, path);
-    if (!ok)
-        train_fail(run, EXIT_FAILURE, "--out %s: cannot write %s: %s", folder, path,
-                   strerror(errno));
     picture_close(p);
     return ok;
 }
@@ -67,18 +43,16 @@ static bool open_picture(training *run, picture *p, int width, int height) {
     return ok;
 }
 
-/* The weight of the first convolution: (out, in, h, w). */
+/* The weight of the first layer, if that is a convolution: (out, in, h, w). */
 static hk_tensor *first_filters(const training *run) {
     const hk_parameters p = hk_module_parameters(run->net);
-    for (int i = 0; i < p.count; i++)
-        if (hk_tensor_rank(p.items[i]) == 4) return p.items[i];
-    return NULL;
+    return p.count > 0 && hk_tensor_rank(p.items[0]) == 4 ? p.items[0] : NULL;
 }
 
-static void draw_filters(training *run, const char *folder) {
+bool feature_maps_filters(training *run, const char *folder, char *text, size_t size) {
     hk_tensor *filters = first_filters(run);
     const float *value = hk_tensor_data(filters);
-    if (!value) return;
+    if (!value) return false;
     const hk_shape shape = hk_tensor_shape(filters);
     const int n = (int)(shape.dim[0] * shape.dim[1]), across = n < ACROSS ? n : ACROSS;
     picture_cells cells = {.rows = shape.dim[2],
@@ -90,15 +64,16 @@ static void draw_filters(training *run, const char *folder) {
               pitch_y = (int)cells.rows * cells.scale + 2 * PICTURE_FRAME + GAP;
     picture p;
     if (!open_picture(run, &p, GAP + across * pitch_x, GAP + (n + across - 1) / across * pitch_y))
-        return;
+        return false;
     for (int i = 0; i < n; i++) {
         cells.value = value + i * cells.rows * cells.columns;
         picture_paste(&p, GAP + i % across * pitch_x, GAP + i / across * pitch_y, &cells);
     }
-    if (!save(run, &p, folder, files[0]) || run->set->quiet) return;
-    printf("\npictures in %s: red is above 0, blue below, white is 0\n", folder);
-    printf("  %-12s  the %d filters of the first layer, %d x %d, %d in a line\n", files[0], n,
-           (int)cells.rows, (int)cells.columns, across);
+    snprintf(text, size,
+             "The %d filters, %d x %d, in the order of their channels: red is above 0, blue below. "
+             "A filter answers to what looks like it.",
+             n, (int)cells.rows, (int)cells.columns);
+    return save(&p, folder, files[0]);
 }
 
 /* --- feature maps ----------------------------------------------------------------------------- */
@@ -206,31 +181,29 @@ static void paste_row(picture *p, const maps *m, const layout *l, int i) {
     }
 }
 
-static void say_maps(const training *run, const maps *m, const layout *l) {
-    char name[ACTIVATION_NAME_MOST];
-    train_activation_name(run->activations, 0, name);
-    printf("  %-12s  test images of", files[1]);
-    for (int i = 0; i < m->images; i++) printf(" %d", (int)m->label[i]);
-    printf(", a row each; then the %d maps\n  %-12s  behind %.40s, %d in a line\n", m->channels, "",
-           name, l->across);
+static void say_maps(const training *run, const maps *m, char *text, size_t size) {
+    char name[ACTIVATION_NAME_MOST] = "the activation";
+    if (run->activations) train_activation_name(run->activations, 0, name);
+    size_t used = (size_t)snprintf(text, size, "A row for each of some test images,");
+    for (int i = 0; i < m->images && used < size; i++)
+        used +=
+            (size_t)snprintf(text + used, size - used, "%s %d", i > 0 ? "," : "", (int)m->label[i]);
+    if (used < size)
+        snprintf(text + used, size - used,
+                 ": the image, then the %d maps behind %.40s. Red is above 0, blue below.",
+                 m->channels, name);
 }
 
-static void draw_maps(training *run, const char *folder) {
+bool feature_maps_features(training *run, const char *folder, char *text, size_t size) {
     maps m;
-    if (!compute_maps(run, &m)) return;
+    if (!first_filters(run) || !compute_maps(run, &m)) return false;
     const layout l = plan(&m);
     m.most = picture_most(hk_tensor_count(m.map), hk_tensor_data(m.map));
     picture p;
     if (!open_picture(run, &p, l.maps_at + l.across * l.pitch_x - MAP_GAP + GAP,
                       GAP + m.images * (l.height + GAP)))
-        return;
+        return false;
     for (int i = 0; i < m.images; i++) paste_row(&p, &m, &l, i);
-    if (save(run, &p, folder, files[1]) && !run->set->quiet) say_maps(run, &m, &l);
-}
-
-void feature_maps_draw(training *run, const char *folder) {
-    if (!run || run->code || !folder) return;
-    draw_filters(run, folder);
-    if (run->code == 0) draw_maps(run, folder);
-    if (hk_step_end(run->ctx) || run->code) train_failed(run, EXIT_FAILURE);
+    say_maps(run, &m, text, size);
+    return save(&p, folder, files[1]);
 }

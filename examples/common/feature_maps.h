@@ -12,10 +12,9 @@
 
 #include "train.h"
 
-/* Before training: makes the folder, and sees whether both pictures can be written there. Does
-   nothing if run is NULL or has failed, or if folder is NULL; so does the next one. */
-void feature_maps_place(training *run, const char *folder);
-/* After training: draws both, and says so unless --quiet. */
-void feature_maps_draw(training *run, const char *folder);
+/* After training: each draws one of them into the folder, and says in a few words what it shows. False if
+   the network begins with no convolution, or after an error, which is the context's or errno's. */
+bool feature_maps_filters(training *run, const char *folder, char *text, size_t size);
+bool feature_maps_features(training *run, const char *folder, char *text, size_t size);
 
 #endif

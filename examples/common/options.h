@@ -74,6 +74,9 @@ int options_bad_value(const options *opts, const char *name, const char *value,
 /* The help, short or whole. */
 void options_help(const options *opts, bool all);
 
+/* A value as text: "0.001", "yes", "none". */
+void options_value(const option_row *row, char *text, size_t size);
+
 /* All values as an object under `key`: dashes in names become underscores. */
 void options_log(const options *opts, json *line, const char *key);
 

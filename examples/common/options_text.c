@@ -2,6 +2,7 @@
    SPDX-License-Identifier: MIT */
 #include "options.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 enum { COLUMNS = 80, TEXT_AT = 25, CHOICES_SHOWN = 6 };
@@ -66,6 +67,16 @@ void options_help(const options *opts, bool all) {
     if (opts->examples) printf("\nexamples:\n");
     for (int i = 0; opts->examples && opts->examples[i]; i++)
         printf("  %s %s\n", opts->command, opts->examples[i]);
+}
+
+void options_value(const option_row *row, char *text, size_t size) {
+    const char *chosen = row->kind == OPTION_TEXT ? *(const char *const *)row->value : NULL;
+    switch (row->kind) {
+    case OPTION_FLAG: snprintf(text, size, "%s", *(const bool *)row->value ? "yes" : "no"); break;
+    case OPTION_INT: snprintf(text, size, "%" PRId64, *(const int64_t *)row->value); break;
+    case OPTION_NUMBER: snprintf(text, size, "%.9g", *(const double *)row->value); break;
+    case OPTION_TEXT: snprintf(text, size, "%s", chosen ? chosen : "none"); break;
+    }
 }
 
 void options_log(const options *opts, json *line, const char *key) {

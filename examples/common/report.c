@@ -3,6 +3,8 @@
 #include "report.h"
 
 #include "learned.h"
+#include "out.h"
+#include "stats.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -167,7 +169,9 @@ void train_report(training *run, const char *const next[3]) {
     }
     printf("test accuracy %.2f %%\n", run->last.test_accuracy);
     if (run->set->quiet) return;
-    printf("%.2f s of training, %.2f s in all\n\nwhat to try next:\n", run->trained,
-           clock_seconds() - run->started);
+    printf("%.2f s of training, %.2f s in all\n", run->trained, clock_seconds() - run->started);
+    if (run->set->stats) stats_report(run);
+    out_report(run);
+    printf("\nwhat to try next:\n");
     print_next(run, next);
 }

@@ -46,13 +46,83 @@ static const char *hash_parameters(hk_parameters p, char text[HASH_TEXT]) {
 #endif
 }
 
+/* --- the files ---------------------------------------------------------------------------------- */
+
+enum { LOGS = 2, PATH_MOST = 4096 };
+
+/* A line is put together in memory, then written to --log FILE and to FOLDER/run.jsonl of --out. */
+struct runlog {
+    FILE *line, *file[LOGS];
+    char path[LOGS][PATH_MOST];
+    char *text; /* of `line` */
+    size_t size;
+    int code; /* to exit with if a line cannot be written */
+};
+
+static bool cannot_write(training *run, const char *path) {
+    train_fail(run, run->log ? run->log->code : EXIT_FAILURE, "--%s %s: cannot write%s%s: %s",
+               path == run->set->log ? "log" : "out", path == run->set->log ? path : run->set->out,
+               path == run->set->log ? "" : " ", path == run->set->log ? "" : path,
+               strerror(errno));
+    return false;
+}
+
+static bool open_files(training *run) {
+    runlog *log = run->log;
+    const char *path[LOGS] = {run->set->log, run->set->out ? log->path[1] : NULL};
+    if (run->set->out) snprintf(log->path[1], PATH_MOST, "%.4000s/run.jsonl", run->set->out);
+    for (int i = 0; i < LOGS; i++) {
+        if (!path[i]) continue;
+        log->file[i] = fopen(path[i], "w");
+        if (!log->file[i]) return cannot_write(run, path[i]);
+    }
+    log->line = open_memstream(&log->text, &log->size);
+    if (!log->line) train_fail(run, EXIT_FAILURE, "out of memory");
+    return log->line;
+}
+
+bool runlog_begin(training *run, json *line) {
+    if (!run->log) return false;
+    rewind(run->log->line);
+    json_open(line, run->log->line);
+    return true;
+}
+
+bool runlog_end(training *run, json *line) {
+    runlog *log = run->log;
+    bool ok = json_close(line);
+    if (!ok) train_fail(run, EXIT_FAILURE, "out of memory");
+    for (int i = 0; i < LOGS && ok; i++) {
+        FILE *file = log->file[i];
+        if (!file) continue;
+        fwrite(log->text, 1, log->size, file);
+        if (fflush(file) != 0 || ferror(file))
+            ok = cannot_write(run, i == 0 ? run->set->log : log->path[i]);
+    }
+    return ok;
+}
+
+void runlog_close(training *run) {
+    runlog *log = run->log;
+    if (!log) return;
+    log->code = EXIT_FAILURE;
+    for (int i = 0; i < LOGS; i++)
+        if (log->file[i] && fclose(log->file[i]) != 0)
+            cannot_write(run, i == 0 ? run->set->log : log->path[i]);
+    if (log->line) fclose(log->line);
+    free(log->text);
+    free(log);
+    run->log = NULL;
+}
+
+/* --- lines ---------------------------------------------------------------------------------------- */
+
 static void write_header(training *run, json *line) {
     const hk_context_info info = hk_context_describe(run->ctx);
     const hk_parameters p = hk_module_parameters(run->net);
     char hash[HASH_TEXT];
     int64_t numbers = 0;
     for (int i = 0; i < p.count; i++) numbers += hk_tensor_count(p.items[i]);
-    json_open(line, run->log);
     json_text(line, "program", run->opts->program);
     json_text(line, "version", hk_version());
     json_text(line, "git_hash", HILLOCK_GIT_HASH);
@@ -73,30 +143,27 @@ static void write_header(training *run, json *line) {
     options_log(run->opts, line, "settings");
 }
 
-static bool finish_line(training *run, json *line, int code) {
-    if (json_close(line)) return true;
-    train_fail(run, code, "--log %s: cannot write: %s", run->set->log, strerror(errno));
-    return false;
-}
-
 bool runlog_open(training *run) {
-    if (!run->set->log) return true;
-    run->log = fopen(run->set->log, "w");
+    if (!run->set->log && !run->set->out) return true;
+    run->log = calloc(1, sizeof *run->log);
     if (!run->log) {
-        train_fail(run, EXIT_BAD_INPUT, "--log %s: cannot write: %s", run->set->log,
-                   strerror(errno));
+        train_fail(run, EXIT_FAILURE, "out of memory");
         return false;
     }
+    run->log->code = EXIT_BAD_INPUT;
     json line;
+    if (!open_files(run) || !runlog_begin(run, &line)) return false;
     write_header(run, &line);
-    return finish_line(run, &line, EXIT_BAD_INPUT);
+    if (!runlog_end(run, &line)) return false;
+    run->log->code = EXIT_FAILURE;
+    return true;
 }
 
 void runlog_epoch(training *run) {
-    if (!run->log) return;
     const epoch_result *r = &run->last;
+    char hash[HASH_TEXT];
     json line;
-    json_open(&line, run->log);
+    if (!runlog_begin(run, &line)) return;
     json_int(&line, "epoch", r->epoch);
     json_number(&line, "train_loss", r->train_loss);
     json_number(&line, "val_accuracy", r->val_accuracy);
@@ -104,14 +171,9 @@ void runlog_epoch(training *run) {
     json_rounded(&line, "seconds", r->seconds);
     json_rounded(&line, "images_per_s", r->images_per_s);
     json_number(&line, "lr", r->lr);
+    json_text(&line, "weights_sha256", hash_parameters(hk_module_parameters(run->net), hash));
     learned_update(run);
     learned_log(run, &line);
     if (r->images < hk_dataset_count(run->fit_data)) json_bool(&line, "interrupted", true);
-    finish_line(run, &line, EXIT_FAILURE);
-}
-
-void runlog_close(training *run) {
-    if (run->log && fclose(run->log) != 0)
-        train_fail(run, EXIT_FAILURE, "--log %s: cannot write: %s", run->set->log, strerror(errno));
-    run->log = NULL;
+    runlog_end(run, &line);
 }

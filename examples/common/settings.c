@@ -61,6 +61,14 @@ static void add_everyday(options *opts, train_settings *s) {
         {.name = "log", .form = "FILE.jsonl", .kind = OPTION_TEXT, .value = &s->log,
          .help = "write settings and a line for each epoch there, as JSON",
          .example = "run.jsonl", .flags = OPTION_EVERYDAY},
+        {.name = "stats", .kind = OPTION_FLAG, .value = &s->stats,
+         .help = "after each epoch, a table of gradients, updates, and dead, saturated and dormant "
+                 "units of each layer",
+         .flags = OPTION_EVERYDAY},
+        {.name = "out", .form = "DIR", .kind = OPTION_TEXT, .value = &s->out,
+         .help = "draw there what happens in the network, and collect it on a page, index.html, "
+                 "with the log and all numbers",
+         .example = "pictures", .flags = OPTION_EVERYDAY},
         {.name = "quiet", .kind = OPTION_FLAG, .value = &s->quiet,
          .help = "print the test accuracy alone", .flags = OPTION_EVERYDAY},
     };

@@ -1,9 +1,11 @@
 /* setup.c: what a training run needs before it can start: context, images, optimizer; and its end.
    SPDX-License-Identifier: MIT */
 #include "learned.h"
+#include "out.h"
 #include "report.h"
 #include "runlog.h"
 #include "setup.h"
+#include "stats.h"
 
 #include <stdarg.h>
 #include <inttypes.h>
@@ -135,6 +137,8 @@ training *train_begin(const options *opts, train_settings *settings) {
 int train_end(training *run) {
     if (!run) return EXIT_FAILURE;
     runlog_close(run);
+    out_close(run);
+    stats_close(run);
     learned_close(run);
     const int code = run->code;
     hk_context_destroy(run->ctx);
@@ -194,5 +198,7 @@ bool setup_training(training *run, hk_module *net) {
     make_optimizer(run);
     if (train_failed(run, EXIT_BAD_INPUT)) return false;
     report_network(run, input);
-    return runlog_open(run) && !train_failed(run, EXIT_BAD_INPUT);
+    if (!out_place(run) || !runlog_open(run)) return false;
+    stats_open(run);
+    return !train_failed(run, EXIT_BAD_INPUT);
 }

@@ -1,8 +1,10 @@
 /* train.c: the training loop.
    SPDX-License-Identifier: MIT */
+#include "out.h"
 #include "report.h"
 #include "runlog.h"
 #include "setup.h"
+#include "stats.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -54,11 +56,13 @@ static void train_epoch(training *run, int64_t epoch) {
     hk_module_train(net, true);
     hk_batch batch;
     while (!interrupt_seen && hk_loader_next(run->fit, &batch)) {
+        stats_step_begin(run, batch.index + 1 == hk_loader_batches(run->fit));
         hk_optimizer_zero_grad(opt);
         hk_tensor *logits = hk_forward(net, batch.x);
         hk_tensor *loss = hk_cross_entropy_smooth(logits, batch.y, smoothing);
         const double value = hk_tensor_item(loss);
         if (hk_backward(ctx, loss) || hk_optimizer_step(opt) || hk_step_end(ctx)) break;
+        stats_step_end(run);
         if (!book_step(run, value, batch.size)) break;
     }
     run->last.seconds = clock_seconds() - run->bar.started;
@@ -146,6 +150,8 @@ void train(training *run, hk_module *net) {
         if (train_failed(run, impossible ? EXIT_BAD_INPUT : EXIT_FAILURE)) break;
         report_epoch(run);
         runlog_epoch(run);
+        out_epoch(run);
+        stats_epoch(run);
         if (!isfinite(run->last.train_loss))
             train_fail(run, EXIT_FAILURE,
                        "the loss is not finite any more, in epoch %" PRId64
@@ -155,6 +161,7 @@ void train(training *run, hk_module *net) {
     }
     run->interrupted = interrupt_seen;
     if (run->code == 0) go_back_to_best(run);
+    out_finish(run);
     signal(SIGINT, SIG_DFL);
     train_failed(run, EXIT_FAILURE);
 }

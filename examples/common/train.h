@@ -16,7 +16,7 @@
 
    As in the library, the first error is kept and what follows does nothing. Errors are one line on
    stderr. Exit codes: 0; 1 training failed; 2 bad input (options, data files, a log that cannot be
-   written, a device that is not there); 130 stopped by Ctrl-C, after the report. */
+   written, a folder for pictures likewise, a device that is not there); 130 stopped by Ctrl-C, after the report. */
 #ifndef EXAMPLES_TRAIN_H
 #define EXAMPLES_TRAIN_H
 
@@ -29,11 +29,11 @@
    machine), train_begin and train put in what is really used, and the log shows that. */
 typedef struct train_settings {
     const char *optimizer, *schedule, *init, *device;
-    const char *data, *log, *isa; /* NULL: searched for; none; the best there is */
-    double lr, weight_decay;      /* negative: the optimizer's own */
+    const char *data, *log, *out, *isa; /* NULL: searched for; none; none; the best there is */
+    double lr, weight_decay;            /* negative: the optimizer's own */
     double label_smoothing, clip_norm;
     int64_t batch, epochs, seed, threads, val, patience, classes;
-    bool no_blas, nan_guard, no_shuffle, quiet;
+    bool no_blas, nan_guard, no_shuffle, quiet, stats;
     hk_augment augment; /* of the training images */
 } train_settings;
 
@@ -51,6 +51,9 @@ typedef struct epoch_result {
 } epoch_result;
 
 typedef struct learned learned; /* learned.h */
+typedef struct runlog runlog;   /* runlog.h */
+typedef struct stats stats;     /* stats.h */
+typedef struct out out;         /* out.h */
 
 typedef struct training {
     const options *opts;
@@ -70,7 +73,9 @@ typedef struct training {
                                 tells what the weights of a mixture belong to; may be NULL */
     learned *learned;        /* NULL: no activation has parameters of its own */
     hk_optimizer *opt;
-    FILE *log;
+    runlog *log;  /* NULL: none is wanted */
+    stats *stats; /* NULL without --stats and --out */
+    out *out;     /* NULL without --out */
     progress bar;
     double started, trained; /* when the program began; seconds of training so far */
     epoch_result last;

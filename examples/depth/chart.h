@@ -9,14 +9,13 @@
            chart_points(&c, colour, n, x, y, error);     measurement
            chart_end(&c);                                the next panel, and so on
        }
-       code = chart_close(&c);
+       code = chart_close(&c, false);
 
-   pictures/signal.gp holds data and commands, and draws signal.svg and signal.png again. */
+   What lies in the folder besides the pictures: gnuplot.h. */
 #ifndef DEPTH_CHART_H
 #define DEPTH_CHART_H
 
-#include <stdbool.h>
-#include <stdio.h>
+#include "gnuplot.h"
 
 typedef struct chart_panel {
     const char *title, *x_label, *y_label;
@@ -28,14 +27,11 @@ typedef struct chart_panel {
 } chart_panel;
 
 typedef struct chart {
-    const char *program, *folder, *name;
-    FILE *file;
-    char *script; /* what follows the data */
-    size_t script_size;
-    FILE *rest;
+    const char *name;
+    gnuplot plot;
+    FILE *data, *script;
     int panels, panel, blocks, keys;
     bool fresh; /* nothing plotted in this panel yet */
-    bool failed;
 } chart;
 
 /* False if the folder or the file cannot be written; that has then been printed. */
@@ -45,14 +41,17 @@ void chart_begin(chart *c, const chart_panel *panel);
 /* Colour i of a row that colour-blind people can tell apart; more than there are get dashes. Values that
    are not finite, or not above 0 on a log axis, are left out. */
 void chart_line(chart *c, int colour, int n, const double *x, const double *y);
-/* The same with the colour's points on it, joined. error: NULL or half the length of each bar. */
+/* Points, joined by lines or not; error: half the length of each bar. */
 void chart_points(chart *c, int colour, int n, const double *x, const double *y,
                   const double *error, bool joined);
+/* The same with any bars. */
+void chart_bars(chart *c, int colour, int n, const double *x, const double *y, const double *low,
+                const double *high, bool joined);
 void chart_end(chart *c);
 void chart_key(chart *c, int colour, const char *text);
 /* A remark below the keys. */
 void chart_note(chart *c, const char *text);
-/* Draws. The code to exit with: 0; 1 without gnuplot; 2 if something cannot be written. */
-int chart_close(chart *c);
+/* Draws, and says so unless quiet. The code to exit with: 0; 1 without gnuplot; 2 if something cannot be written. */
+int chart_close(chart *c, bool quiet);
 
 #endif

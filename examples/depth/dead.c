@@ -12,7 +12,7 @@ enum { POINTS_MOST = 24, PROBE_BATCH = 250 };
 
 /* One of the two curves: what is varied, and what came of it. */
 typedef struct sweep {
-    const char *option, *what, *text; /* what: in tables and rows */
+    const char *option, *key, *what, *text; /* key: in rows; what: in tables */
     double value[POINTS_MOST];
     int count;
     spread *dead, *saturated, *accuracy; /* (names, count), percent */
@@ -32,7 +32,7 @@ static bool parse(dead_study *p, int argc, char **argv) {
     static const char *const examples[] = {
         "                              relus and others, a minute or two",
         "relu leaky_relu elu --rates 0.01,0.1,1 --biases 0",
-        "relu gelu --optimizer adam --rates 0.001,0.01,0.1",
+        "relu gelu --optimizer sgd --rates 0.01,0.1,1 --lr 0.1",
         "relu --init torch --out pictures",
         NULL,
     };
@@ -41,7 +41,7 @@ static bool parse(dead_study *p, int argc, char **argv) {
         {.name = "rates", .form = "RATE,...", .kind = OPTION_TEXT, .value = &p->sweeps[RATE].text,
          .help = "learning rates, rising", .example = "0.01,0.1,1", .flags = OPTION_EVERYDAY},
         {.name = "biases", .form = "B,...", .kind = OPTION_TEXT, .value = &p->sweeps[BIAS].text,
-         .help = "where biases of hidden layers start, rising; with the learning rate of --lr",
+         .help = "where biases of hidden layers start, rising; with --lr",
          .example = "-2,-1,0", .flags = OPTION_EVERYDAY},
         {.name = "depth", .form = "L", .kind = OPTION_INT, .value = &p->depth,
          .help = "hidden layers", .low = 1, .high = 1000, .example = "3",
@@ -52,15 +52,16 @@ static bool parse(dead_study *p, int argc, char **argv) {
     };
     /* clang-format on */
     p->s.opts = (options){
-        .purpose = "dead units after a short training on MNIST, by learning rate and by where "
-                   "biases start\n\nA unit is dead if no gradient can pass it: its activation's "
-                   "slope is 0 (smooth ones: at\nmost 1e-6) for each image of the probe.",
+        .purpose =
+            "dead units after a short training on MNIST\n\n"
+            "A unit is dead if no gradient can pass it: its activation's slope is 0 (at most\n"
+            "1e-6 for smooth ones) for each image of the probe.",
         .examples = examples};
     options_add(&p->s.opts, (int)(sizeof rows / sizeof *rows), rows);
     digits_add_options(&p->s, &p->set, true);
     if (!study_begin(&p->s, "relu,leaky_relu,elu,gelu,sigmoid,tanh", argc, argv)) return false;
-    static const double low[SWEEPS] = {1e-12, -1000}, high[SWEEPS] = {1e6, 1000};
-    static const char *const must_be[SWEEPS] = {"at most 24 rising numbers above 0",
+    static const double low[SWEEPS] = {1e-30, -1000}, high[SWEEPS] = {1e30, 1000};
+    static const char *const must_be[SWEEPS] = {"at most 24 rising numbers from 1e-30",
                                                 "at most 24 rising numbers from -1000 to 1000"};
     for (int k = 0; k < SWEEPS && p->s.code == 0; k++) {
         sweep *w = &p->sweeps[k];
@@ -180,7 +181,7 @@ static void write_rows(dead_study *p, const sweep *w) {
             const bool has = w->dead[at].n > 0;
             row_begin(s);
             row_text(s, "activation", s->names.item[i]);
-            row_text(s, "varied", w->what);
+            row_text(s, "varied", w->key);
             row_number(s, "value", w->value[k]);
             row_int(s, "nets", w->accuracy[at].n);
             row_number(s, "dead_percent", has ? w->dead[at].mean : NAN);
@@ -210,15 +211,24 @@ static void draw_sweep(chart *c, const study *s, const sweep *w, const spread *c
     }
 }
 
+/* Of an axis, around what is varied. */
+static void ends(const sweep *w, bool is_log, double *low, double *high) {
+    const double first = w->value[0], last = w->value[w->count - 1];
+    const double factor = last > first ? pow(last / first, 0.05) : 2;
+    const double room = last > first ? 0.05 * (last - first) : 1;
+    *low = is_log ? first / factor : first - room;
+    *high = is_log ? last * factor : last + room;
+}
+
 static void begin_panel(chart *c, const sweep *w, const char *title, const char *x_label,
                         bool is_log) {
-    const double first = w->value[0], last = w->value[w->count - 1];
-    const double room = is_log ? pow(last / first, 0.05) : 0.05 * (last - first);
+    double low, high;
+    ends(w, is_log, &low, &high);
     chart_begin(c, &(chart_panel){.title = title,
                                   .x_label = x_label,
                                   .log_x = is_log,
-                                  .x_low = is_log ? first / room : first - room,
-                                  .x_high = is_log ? last * room : last + room,
+                                  .x_low = low,
+                                  .x_high = high,
                                   .y_low = -2,
                                   .y_high = 102});
 }
@@ -247,7 +257,7 @@ static void draw(dead_study *p) {
         draw_sweep(&c, s, bias, bias->dead, false);
         chart_end(&c);
     }
-    s->code = chart_close(&c);
+    s->code = chart_close(&c, !study_prints(s));
 }
 
 static bool reserve(dead_study *p) {
@@ -276,20 +286,25 @@ static int finish(dead_study *p) {
 }
 
 int command_dead(int argc, char **argv) {
-    dead_study p = {
-        .s = {.seeds = 3, .seed = 1},
-        .depth = 3,
-        .probe = 2000,
-        .sweeps = {{.option = "rates", .what = "learning rate", .text = "0.01,0.03,0.1,0.3,1,3"},
-                   {.option = "biases", .what = "start of biases", .text = "-4,-3,-2,-1,0,1"}},
-        .set = {.init = "auto",
-                .optimizer = "sgd",
-                .images = 6000,
-                .test = 2000,
-                .epochs = 2,
-                .batch = 64,
-                .width = 100,
-                .lr = 0.1}};
+    dead_study p = {.s = {.seeds = 3, .seed = 1},
+                    .depth = 3,
+                    .probe = 2000,
+                    .sweeps = {{.option = "rates",
+                                .key = "lr",
+                                .what = "learning rate",
+                                .text = "0.001,0.003,0.01,0.03,0.1,0.3"},
+                               {.option = "biases",
+                                .key = "bias",
+                                .what = "start of biases",
+                                .text = "-2,-1.5,-1,-0.5,0,0.5"}},
+                    .set = {.init = "auto",
+                            .optimizer = "adam",
+                            .images = 6000,
+                            .test = 2000,
+                            .epochs = 2,
+                            .batch = 64,
+                            .width = 100,
+                            .lr = -1}};
     if (!parse(&p, argc, argv) || !reserve(&p)) return finish(&p);
     train_all(&p);
     if (p.s.code == 0) {

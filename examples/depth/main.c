@@ -17,13 +17,18 @@ static const command commands[] = {
      command_signal},
     {"train", "accuracy on MNIST by depth", command_train},
     {"dead", "dead units by learning rate and by where biases start", command_dead},
+    {"spectrum", "singular values of the Jacobian, gaussian and orthogonal weights",
+     command_spectrum},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
 static const char *const examples[] = {
-    "signal                                      seven activations, 50 layers",
-    "signal gelu,silu,mish --init kaiming        their collapse under relu's gain",
-    "signal relu tanh selu --out pictures        draws pictures/signal.svg and .png",
+    "signal                                  seven activations, 50 layers, 20 seconds",
+    "signal gelu,silu,mish --init kaiming    their collapse under relu's gain",
+    "signal relu tanh selu --out pictures    draws pictures/signal.svg and .png",
+    "train --depths 1,5,20 --epochs 2",
+    "dead relu,leaky_relu --rates 0.001,0.01,0.1",
+    "spectrum tanh,relu --out pictures       tanh with orthogonal weights: isometry",
 };
 
 static void help(const char *program) {

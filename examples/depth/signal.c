@@ -26,7 +26,7 @@ static bool parse(signal_study *p, int argc, char **argv) {
         "gelu,silu,mish --init kaiming     relu's gain: signals die out",
         "sigmoid tanh --init torch         gradients vanish",
         "tanh selu --start 9               both come back to q = 1",
-        "tanh --init critical --start 0.1  the edge of chaos: gradients keep their length",
+        "tanh --init critical --start 0.1  the edge of chaos",
         "relu --out pictures               draws pictures/signal.svg",
         NULL,
     };
@@ -47,11 +47,11 @@ static bool parse(signal_study *p, int argc, char **argv) {
     /* clang-format on */
     p->s.opts = (options){
         .purpose =
-            "signal and gradient through the layers of wide random nets, over theory\n\n"
-            "z[l+1] = W f(z[l]) + b, weights of variance sigma_w^2/fan_in, biases sigma_b^2. q is "
-            "the\nmean square of z[l], |g|^2 the squared length of the gradient there, 1 at the "
-            "end.\nTheory: q' = sigma_w^2 E f(sqrt(q) z)^2 + sigma_b^2, chi_1 = sigma_w^2 E "
-            "f'(sqrt(q) z)^2.",
+            "signal and gradient through random nets, over theory\n\n"
+            "z[l+1] = W f(z[l]) + b, weights of variance sigma_w^2/fan_in, biases sigma_b^2.\n"
+            "q is the mean square of z[l]; |g|^2 the squared length of the gradient there, 1\n"
+            "at the end. Theory: q' = sigma_w^2 E f(sqrt(q) z)^2 + sigma_b^2, and\n"
+            "chi_1 = sigma_w^2 E f'(sqrt(q) z)^2, z normal.",
         .examples = examples};
     options_add(&p->s.opts, (int)(sizeof rows / sizeof *rows), rows);
     weights_add_options(&p->s, &p->w);

@@ -49,12 +49,12 @@ static const char *verdict(const signal_result *r) {
 
 static void print_summary(const study *s, const signal_result *results) {
     char text[5][SHORT_MOST];
-    printf("\nFixed points in theory: q where signals settle, coming from 1; chi_1 there; "
-           "dq'/dq,\nbelow 1 if signals come back to it; depth scale -1/ln chi_1 in layers.\n\n");
-    printf("%-22s %9s %8s %8s %9s  %s\n", "", "q", "chi_1", "dq'/dq", "scale", "");
+    printf("\nFixed points in theory: q where signals settle, coming from 1; chi_1 there;\n"
+           "dq'/dq, below 1 if signals come back to it; scale -1/ln chi_1 in layers.\n\n");
+    printf("%-20s %9s %8s %8s %9s  %s\n", "", "q", "chi_1", "dq'/dq", "scale", "");
     for (int i = 0; i < s->names.count; i++) {
         const signal_result *r = &results[i];
-        printf("%-22.22s %9s %8s %8s %9s  %s\n", r->name, short_number(r->field.q, text[0]),
+        printf("%-20.20s %9s %8s %8s %9s  %s\n", r->name, short_number(r->field.q, text[0]),
                short_number(r->field.chi, text[1]), short_number(r->field.stability, text[2]),
                short_number(r->field.depth_scale, text[3]), verdict(r));
     }
@@ -175,7 +175,7 @@ static void draw(study *s, const signal_result *results, const char *way, int64_
                 draw_curve(&c, &results[i], what, i, s->names.count, room);
             chart_end(&c);
         }
-        s->code = chart_close(&c);
+        s->code = chart_close(&c, !study_prints(s));
     }
     if (!room) study_fail(s, EXIT_FAILURE, "out of memory");
     free(room);
@@ -185,9 +185,9 @@ void signal_report(study *s, const signal_result *results, const char *way, int6
     if (results[0].layers[0].q.n == 0) return; /* stopped before there was anything */
     const int count = s->names.count;
     if (study_prints(s)) {
-        printf("%d random nets of width %" PRId64 ", weights by %s\n"
-               "q: mean square of z; |g|^2: squared length of the gradient by z; +-: standard "
-               "error\n",
+        printf("Means over %d random nets of width %" PRId64 ", weights by %s\n"
+               "q: mean square of z; |g|^2: squared length of the gradient there; +-: standard\n"
+               "error; theory for infinite width\n",
                results[0].layers[0].q.n, width, way);
         for (int i = 0; i < count; i++) print_layers(&results[i]);
         print_summary(s, results);

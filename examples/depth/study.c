@@ -2,6 +2,7 @@
    SPDX-License-Identifier: MIT */
 #include "study.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <signal.h>
@@ -10,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "folder.h"
 #include "progress.h"
 
 /* --- Ctrl-C ----------------------------------------------------------------------------------- */
@@ -99,9 +101,19 @@ static bool check_names(study *s) {
     return ok;
 }
 
+/* Nor should a folder that cannot be written. */
+static bool check_folder(study *s) {
+    char path[4096];
+    const char *bad = s->out ? folder_place(s->out, "plot.gp", path, sizeof path) : NULL;
+    if (bad)
+        study_fail(s, EXIT_BAD_INPUT, "--out %s: cannot write %s: %s", s->out, bad,
+                   strerror(errno));
+    return !bad;
+}
+
 bool study_begin(study *s, const char *defaults, int argc, char **argv) {
     add_options(s);
-    const int code = arguments_parse(&s->opts, "[NAME...] [options]", argc, argv, &s->names);
+    const int code = arguments_parse(&s->opts, "[NAME...]", argc, argv, &s->names);
     if (code != OPTIONS_GO) {
         s->code = code;
         return false;
@@ -110,7 +122,7 @@ bool study_begin(study *s, const char *defaults, int argc, char **argv) {
         study_fail(s, EXIT_FAILURE, "out of memory");
     if (s->as_csv && s->as_json)
         study_fail(s, EXIT_BAD_INPUT, "--csv and --json: choose one of them");
-    if (s->code != 0 || !check_names(s)) return false;
+    if (s->code != 0 || !check_names(s) || !check_folder(s)) return false;
     catch_interrupt();
     s->started = clock_seconds();
     return true;
@@ -118,8 +130,9 @@ bool study_begin(study *s, const char *defaults, int argc, char **argv) {
 
 int study_end(study *s) {
     names_free(&s->names);
-    if (s->interrupted) study_fail(s, EXIT_INTERRUPTED, "stopped by Ctrl-C");
-    return s->code;
+    if (!s->interrupted || s->code != 0) return s->code;
+    if (study_prints(s)) printf("\nStopped by Ctrl-C: this is what there was so far.\n");
+    return EXIT_INTERRUPTED;
 }
 
 bool study_prints(const study *s) { return !s->as_csv && !s->as_json; }
@@ -169,6 +182,22 @@ bool numbers_read(const char *text, double low, double high, int most, double *v
         text = end;
     }
     return false;
+}
+
+const char depths_must_be[] = "at most 32 rising whole numbers from 1 to 1000";
+
+bool depths_read(const char *text, double v[DEPTHS_MOST], int *count) {
+    bool ok = numbers_read(text, 1, 1000, DEPTHS_MOST, v, count);
+    for (int k = 0; k < *count; k++) ok = ok && v[k] == floor(v[k]);
+    return ok;
+}
+
+void depths_ticks(const double *depths, int count, char text[TICKS_MOST]) {
+    size_t used = 0;
+    for (int k = 0; k < count; k++)
+        used +=
+            (size_t)snprintf(text + used, TICKS_MOST - used, "%c%.0f", k ? ',' : '(', depths[k]);
+    snprintf(text + used, TICKS_MOST - used, ")");
 }
 
 void spread_add(spread *s, double value) {

@@ -49,6 +49,14 @@ bool study_prints(const study *s); /* tables, rather than rows for programs */
 /* Numbers such as "1,2,5", rising, from low to high, into v. False if they are not. */
 bool numbers_read(const char *text, double low, double high, int most, double *v, int *count);
 
+/* The same of whole numbers from 1 to 1000: depths of networks. */
+enum { DEPTHS_MOST = 32 };
+bool depths_read(const char *text, double v[DEPTHS_MOST], int *count);
+extern const char depths_must_be[];
+/* "(1,2,5)", for an axis of gnuplot. */
+enum { TICKS_MOST = DEPTHS_MOST * 8 };
+void depths_ticks(const double *depths, int count, char text[TICKS_MOST]);
+
 /* Mean and spread of what was added. */
 typedef struct spread {
     int n;

@@ -8,8 +8,6 @@
 #include "commands.h"
 #include "digits.h"
 
-enum { DEPTHS_MOST = 32 };
-
 typedef struct train_study {
     study s;
     digits_settings set;
@@ -42,11 +40,8 @@ static bool parse(train_study *p, int argc, char **argv) {
     options_add(&p->s.opts, 1, rows);
     digits_add_options(&p->s, &p->set, true);
     if (!study_begin(&p->s, "relu,tanh,sigmoid,selu,silu,gelu,mish", argc, argv)) return false;
-    bool ok = numbers_read(p->depths_text, 1, 1000, DEPTHS_MOST, p->depths, &p->count);
-    for (int k = 0; k < p->count; k++) ok = ok && p->depths[k] == floor(p->depths[k]);
-    if (!ok)
-        p->s.code = options_bad_value(&p->s.opts, "depths", p->depths_text,
-                                      "rising whole numbers from 1 to 1000");
+    const bool ok = depths_read(p->depths_text, p->depths, &p->count);
+    if (!ok) p->s.code = options_bad_value(&p->s.opts, "depths", p->depths_text, depths_must_be);
     return ok;
 }
 
@@ -128,13 +123,9 @@ static void write_rows(train_study *p) {
 
 static void draw(train_study *p) {
     study *s = &p->s;
-    char title[256], note[64], ticks[DEPTHS_MOST * 8 + 4] = "(";
+    char title[256], note[64], ticks[TICKS_MOST];
     chart c;
-    size_t used = 1;
-    for (int k = 0; k < p->count && used < sizeof ticks - 2; k++)
-        used += (size_t)snprintf(ticks + used, sizeof ticks - used, "%s%.0f", k ? "," : "",
-                                 p->depths[k]);
-    snprintf(ticks + used, sizeof ticks - used, ")");
+    depths_ticks(p->depths, p->count, ticks);
     snprintf(title, sizeof title,
              "Trained on %" PRId64 " images of MNIST, %" PRId64 " epoch%s, %s, --init %s",
              p->set.images, p->set.epochs, p->set.epochs > 1 ? "s" : "", p->set.optimizer,
@@ -165,7 +156,7 @@ static void draw(train_study *p) {
         }
         chart_end(&c);
     }
-    s->code = chart_close(&c);
+    s->code = chart_close(&c, !study_prints(s));
 }
 
 static void report(train_study *p) {
