@@ -203,7 +203,7 @@ static void search(hk__doctor *d, const hk_tensor *loss, hk__search *s, double b
         if (ok) memcpy(now[i], d->params[i].param->data, bytes_of(d->params[i].param));
     }
     *s = (hk__search){.done = ok, .loss = before, .own = after, .best = before, .factor = 0};
-    for (int k = -8; ok && k <= 8; k++) {
+    for (int k = -8; ok && k <= 12; k++) {
         const double factor = pow(10, k / 2.0);
         place_weights(d, now, factor);
         const double there = hk__doctor_replay(d->ctx, loss);

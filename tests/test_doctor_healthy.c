@@ -23,13 +23,16 @@ static void make_sensible(patient_plan *plan) {
     static const struct {
         const char *name;
         int deepest;
-        double sgd, adam;
+        double sgd, adam; /* rates; SGD does not train with softmax in some hundred steps: 0 */
     } limits[] = {{"sigmoid", 2, 0.5, 0.002},      {"hard_sigmoid", 2, 0.5, 0.002},
-                  {"softplus", 3, 0.1, 0.002},     {"softmax", 2, 10, 0.02},
-                  {"log_softmax", 2, 0.05, 0.002}, {"swish_skip", 5, 0.1, 0.002}};
+                  {"softplus", 3, 0.1, 0.002},     {"softmax", 2, 0, 0.02},
+                  {"log_softmax", 2, 0.01, 0.002}, {"swish_skip", 5, 0.1, 0.002},
+                  {"reglu", 2, 0.03, 0.001},       {"geglu", 2, 0.03, 0.001},
+                  {"swiglu", 2, 0.03, 0.001},      {"bilinear", 2, 0.03, 0.001}};
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
         if (strcmp(limits[i].name, plan->activation) != 0) continue;
         if (plan->depth > limits[i].deepest) plan->depth = limits[i].deepest;
+        if (limits[i].sgd == 0) plan->optimizer = "adam";
         plan->lr = strcmp(plan->optimizer, "sgd") == 0 ? limits[i].sgd : limits[i].adam;
     }
 }
