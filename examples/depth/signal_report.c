@@ -164,7 +164,7 @@ static void draw(study *s, const signal_result *results, const char *way, int64_
     chart c;
     double *room = calloc(3 * ((size_t)results[0].depth + 1), sizeof *room);
     snprintf(title, sizeof title, "Random nets of width %" PRId64 ", weights by %s", width, way);
-    snprintf(note, sizeof note, "points: %" PRId64 " nets", s->seeds);
+    snprintf(note, sizeof note, "points: %" PRId64 " net%s", s->seeds, plural(s->seeds));
     if (room && chart_open(&c, s->opts.program, s->out, "signal", title, QUANTITIES)) {
         for (int i = 0; i < s->names.count; i++) chart_key(&c, i, results[i].name);
         chart_note(&c, "lines: theory");
@@ -191,10 +191,10 @@ void signal_report(study *s, const signal_result *results, const char *way, int6
     if (results[0].layers[0].q.n == 0) return; /* stopped before there was anything */
     const int count = s->names.count;
     if (study_prints(s)) {
-        printf("Means over %d random nets of width %" PRId64 ", weights by %s\n"
+        printf("Means over %d random net%s of width %" PRId64 ", weights by %s\n"
                "q: mean square of z; |g|^2: squared length of the gradient there; +-: standard\n"
                "error; theory for infinite width\n",
-               results[0].layers[0].q.n, width, way);
+               results[0].layers[0].q.n, plural(results[0].layers[0].q.n), width, way);
         for (int i = 0; i < count; i++) print_layers(&results[i]);
         print_summary(s, results);
     }
