@@ -5,7 +5,7 @@
 
 #include <hillock/hillock.h>
 
-#include "../activations/arguments.h"
+#include "arguments.h"
 #include "json.h"
 
 enum { SEEDS_MOST = 1000 };
