@@ -11,7 +11,7 @@
 
 #include "simd.h"
 
-enum { LANES = 32 };
+enum { LANES = 16 };
 
 /* No two arrays overlap. */
 #if defined(__clang__)
@@ -71,68 +71,94 @@ static void row(const hk__units_tile *t) {
 
 /* --- planes ------------------------------------------------------------------------------------------------ */
 
+/* Extremes and counts of a tile are exact in the stamp's type. */
 typedef struct lanes {
-    _Alignas(64) double of[HK__UNITS_ARRAYS][LANES];
-    double *at[HK__UNITS_ARRAYS];
+    double sum[LANES], squares[LANES], size[LANES];
+    hk_real low[LANES], high[LANES], zeros[LANES];
 } lanes;
+typedef struct slope_lanes {
+    hk_real steepest[LANES], left[LANES], right[LANES];
+} slope_lanes;
 
-/* The arrays from `first` on, before `last`: every lane begins with nothing, and with what is given for the unit. */
-HK_INLINE void begin(lanes *l, double *const *of, int first, int last) {
-    for (int i = first; i < last; i++) {
-        const bool given = i == HK__UNITS_CENTRE || i >= HK__UNITS_LIMIT;
-        const double start = given                 ? *of[i]
-                             : i == HK__UNITS_LOW  ? INFINITY
-                             : i == HK__UNITS_HIGH ? -INFINITY
-                                                   : 0;
-        for (int k = 0; k < LANES; k++) l->of[i][k] = start;
-        l->at[i] = l->of[i];
+HK_INLINE void add_values(lanes *l, int64_t n, const hk_real *h, double centre, bool brief) {
+    HK_INDEPENDENT
+    for (int64_t k = 0; k < n; k++) {
+        const double d = (double)h[k] - centre;
+        l->sum[k] += d;
+        l->squares[k] += d * d;
+        if (!brief) l->size[k] += fabs((double)h[k]);
+    }
+    HK_INDEPENDENT
+    for (int64_t k = 0; k < n; k++) {
+        l->low[k] = h[k] < l->low[k] ? h[k] : l->low[k];
+        l->high[k] = h[k] > l->high[k] ? h[k] : l->high[k];
+        if (!brief) l->zeros[k] += h[k] == 0 ? 1 : 0;
     }
 }
 
-/* Folds their lanes, and adds them to the unit. */
-HK_INLINE void end(lanes *l, double *const *of, int first, int last) {
-    for (int i = first; i < last; i++) {
-        double *lane = l->of[i];
-        if (i == HK__UNITS_LOW) {
-            for (int half = LANES / 2; half > 0; half /= 2)
-                for (int k = 0; k < half; k++) lane[k] = lower(lane[k], lane[k + half]);
-            *of[i] = lower(*of[i], *lane);
-        } else if (i == HK__UNITS_HIGH || i == HK__UNITS_STEEPEST) {
-            for (int half = LANES / 2; half > 0; half /= 2)
-                for (int k = 0; k < half; k++) lane[k] = higher(lane[k], lane[k + half]);
-            *of[i] = higher(*of[i], *lane);
-        } else {
-            for (int half = LANES / 2; half > 0; half /= 2)
-                for (int k = 0; k < half; k++) lane[k] += lane[k + half];
-            *of[i] += *lane;
-        }
+HK_INLINE void add_slopes(slope_lanes *l, int64_t n, const hk_real *z, const hk_real *slope,
+                          hk_real limit, hk_real peak, hk_real *steepest) {
+    HK_INDEPENDENT
+    for (int64_t k = 0; k < n; k++) {
+        const hk_real s = slope[k] < 0 ? -slope[k] : slope[k];
+        const hk_real flat = s < limit ? 1 : 0, before = z[k] < peak ? flat : 0;
+        l->steepest[k] = s > l->steepest[k] ? s : l->steepest[k];
+        steepest[k] = s > steepest[k] ? s : steepest[k];
+        l->left[k] += before;
+        l->right[k] += flat - before;
     }
 }
+
+/* The sum of all lanes, halves folded onto each other; the extremes of all. */
+#define HK_FOLDED(name, type, expression)                                                          \
+    HK_INLINE double name(const type *lane) {                                                      \
+        type v[LANES];                                                                             \
+        for (int k = 0; k < LANES; k++) v[k] = lane[k];                                            \
+        for (int half = LANES / 2; half > 0; half /= 2)                                            \
+            for (int k = 0; k < half; k++) v[k] = (expression);                                    \
+        return (double)v[0];                                                                       \
+    }
+HK_FOLDED(sum_of, double, v[k] + v[k + half])
+HK_FOLDED(count_of, hk_real, v[k] + v[k + half])
+HK_FOLDED(lowest_of, hk_real, v[k + half] < v[k] ? v[k + half] : v[k])
+HK_FOLDED(highest_of, hk_real, v[k + half] > v[k] ? v[k + half] : v[k])
 
 HK_INLINE void plane_values(int64_t n, const hk_real *h, double *const *of, bool brief) {
+    const double centre = *of[HK__UNITS_CENTRE];
     lanes l;
-    const int last = brief ? HK__UNITS_BRIEF : HK__UNITS_STEEPEST;
-    begin(&l, of, HK__UNITS_CENTRE, last);
+    for (int k = 0; k < LANES; k++) {
+        l.sum[k] = l.squares[k] = l.size[k] = 0;
+        l.low[k] = (hk_real)INFINITY;
+        l.high[k] = -(hk_real)INFINITY;
+        l.zeros[k] = 0;
+    }
     int64_t i = 0;
-    for (; i + LANES <= n; i += LANES) take_values(LANES, h + i, l.at, brief);
-    take_values(n - i, h + i, l.at, brief);
-    end(&l, of, HK__UNITS_SUM, last);
+    for (; i + LANES <= n; i += LANES) add_values(&l, LANES, h + i, centre, brief);
+    add_values(&l, n - i, h + i, centre, brief);
+    *of[HK__UNITS_SUM] += sum_of(l.sum);
+    *of[HK__UNITS_SQUARES] += sum_of(l.squares);
+    *of[HK__UNITS_LOW] = lower(*of[HK__UNITS_LOW], lowest_of(l.low));
+    *of[HK__UNITS_HIGH] = higher(*of[HK__UNITS_HIGH], highest_of(l.high));
+    if (brief) return;
+    *of[HK__UNITS_SIZE] += sum_of(l.size);
+    *of[HK__UNITS_ZEROS] += count_of(l.zeros);
 }
 
-static void plane_slopes(const hk__units_tile *t) {
+HK_INLINE void plane_slopes(const hk__units_tile *t) {
     const hk_real *z = t->z, *slope = t->slope;
-    lanes l;
-    begin(&l, t->of_h, HK__UNITS_STEEPEST, HK__UNITS_THRESHOLD);
-    int64_t i = 0;
-    for (; i + LANES <= t->n; i += LANES) take_slopes(LANES, z + i, slope + i, l.at);
-    take_slopes(t->n - i, z + i, slope + i, l.at);
-    end(&l, t->of_h, HK__UNITS_STEEPEST, HK__UNITS_LIMIT);
+    const hk_real limit = (hk_real)*t->of_h[HK__UNITS_LIMIT],
+                  peak = (hk_real)*t->of_h[HK__UNITS_PEAK];
     hk_real *steepest = t->steepest;
-    HK_INDEPENDENT
-    for (int64_t k = 0; k < t->n; k++) {
-        const hk_real s = slope[k] < 0 ? -slope[k] : slope[k];
-        steepest[k] = s > steepest[k] ? s : steepest[k];
-    }
+    double *const *of = t->of_h;
+    slope_lanes l;
+    for (int k = 0; k < LANES; k++) l.steepest[k] = l.left[k] = l.right[k] = 0;
+    int64_t i = 0;
+    for (; i + LANES <= t->n; i += LANES)
+        add_slopes(&l, LANES, z + i, slope + i, limit, peak, steepest + i);
+    add_slopes(&l, t->n - i, z + i, slope + i, limit, peak, steepest + i);
+    *of[HK__UNITS_STEEPEST] = higher(*of[HK__UNITS_STEEPEST], highest_of(l.steepest));
+    *of[HK__UNITS_LEFT] += count_of(l.left);
+    *of[HK__UNITS_RIGHT] += count_of(l.right);
 }
 
 static void plane(const hk__units_tile *t) {

@@ -79,7 +79,6 @@ static hk_status run_steps(hk__doctor *d) {
 /* --- putting back ------------------------------------------------------------------------------------------------- */
 
 static void put_back(hk__doctor *d, const optimizer_copy *copy) {
-    const hk_parameters buffers = hk_module_buffers(d->net);
     for (int i = 0; i < d->n_params; i++) {
         hk_tensor *p = d->params[i].param;
         memcpy(p->data, d->params[i].start->data,
@@ -87,7 +86,7 @@ static void put_back(hk__doctor *d, const optimizer_copy *copy) {
         hk_zero_grad(p);
     }
     for (int i = 0; i < d->n_buffers; i++) {
-        hk_tensor *b = buffers.items[i];
+        hk_tensor *b = d->net->all_buffers[i];
         memcpy(b->data, d->buffers[i]->data,
                (size_t)hk_shape_count(b->shape) * hk_dtype_size(b->dtype));
     }

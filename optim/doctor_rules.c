@@ -362,7 +362,7 @@ static void judge_rate(const hk__doctor *d, hk_diagnosis *r, bool poor) {
     }
     if ((poor || d->nonfinite_step > 0) && jump > limit(HK__RATE_HIGH)) {
         hk_finding *f = hk__doctor_found(r, HK__RATE_HIGH, jump, "");
-        const double by = d->early.done && d->early.factor > 0 ? fmin(d->early.factor, 0.3) : 0.1;
+        const double by = d->early.done && d->early.factor > 0 ? fmin(d->early.factor / 3, 0.1) : 0.1;
         f->advised = lr > 0 ? lr * by : NAN;
         SAY(f,
             "The learning rate is far too high: an update along its own gradient made the loss of "
@@ -375,8 +375,7 @@ static void judge_rate(const hk__doctor *d, hk_diagnosis *r, bool poor) {
     const hk__search *s = d->late.done ? &d->late : &d->early;
     if (poor && s->done && (lr == 0 || s->factor >= limit(HK__RATE_LOW))) {
         hk_finding *f = hk__doctor_found(r, HK__RATE_LOW, s->factor, "");
-        const double by = fmin(s->factor, 1000) / 3;
-        f->advised = lr > 0 ? lr * by : 0.001;
+        f->advised = lr > 0 ? lr * s->factor / 3 : 0.001;
         SAY(f,
             "The learning rate is far too low: an update %.0f times as long would have lowered the "
             "loss of its "

@@ -184,7 +184,7 @@ void hk__doctor_judge_end(hk__doctor *d, hk_diagnosis *r, bool poor) {
                   "where it "
                   "starts.");
     }
-    if (poor && r->count == 0) {
+    if (poor && r->count == 0 && d->step >= 100) {
         hk_finding *f = hk__doctor_found(r, HK__NO_PROGRESS, r->last_loss, "");
         f->threshold *= r->chance > 0 ? r->chance : r->first_loss;
         SAY(f,

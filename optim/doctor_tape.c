@@ -84,8 +84,8 @@ double hk__doctor_replay(hk_context *ctx, const hk_tensor *loss) {
 
 /* --- one operation's gradient against differences ------------------------------------------------------------ */
 
-enum { DIRECTIONS = 3 };
-static const double STEP = 1e-2, JITTER = 0.05;
+enum { DIRECTIONS = 3, STEPS = 3 };
+static const double steps[STEPS] = {1e-2, 1e-3, 1e-4}, JITTER = 0.05;
 
 typedef struct trial {
     hk_context *ctx;
@@ -168,21 +168,26 @@ static double difference(trial *t, int i, int direction, double step, double *an
     return (at[1] - at[0]) / (2 * step);
 }
 
-/* Relative difference of the gradient by input i; 0 if it is no larger than what rounding, bends and kinks explain: the
-   differences of half the step tell. */
+/* Relative difference of the gradient by input i. A wrong gradient is wrong for differences of any step, so the least of three
+   counts; and it is 0 if no larger than what rounding explains, or bends and kinks, which shorter steps see less of. */
 static double error_of(trial *t, int i) {
-    double apart = 0, size = 0, rounding = 0, wobble = 0;
-    for (int d = 0; d < DIRECTIONS; d++) {
-        double analytic, noise, same, more;
-        const double numeric = difference(t, i, d, STEP, &analytic, &noise);
-        const double closer = difference(t, i, d, STEP / 2, &same, &more);
-        apart += (closer - analytic) * (closer - analytic);
-        size += fmax(closer * closer, analytic * analytic);
-        wobble += (numeric - closer) * (numeric - closer);
-        rounding += more * more;
+    double least = HUGE_VAL, numeric[STEPS][DIRECTIONS];
+    for (int s = 0; s < STEPS; s++) {
+        double apart = 0, size = 0, rounding = 0, wobble = 0;
+        for (int d = 0; d < DIRECTIONS; d++) {
+            double analytic, noise;
+            const double n = numeric[s][d] = difference(t, i, d, steps[s], &analytic, &noise);
+            apart += (n - analytic) * (n - analytic);
+            size += fmax(n * n, analytic * analytic);
+            if (s > 0) wobble += (n - numeric[s - 1][d]) * (n - numeric[s - 1][d]);
+            rounding += noise * noise;
+        }
+        if (!isfinite(apart) || !isfinite(size) || (s == 0 && !(size > 400 * rounding))) return 0;
+        if (!(size > 400 * rounding)) break;
+        if (!(apart > 4 * wobble)) return 0;
+        least = fmin(least, sqrt(apart / size));
     }
-    if (!isfinite(apart) || !isfinite(wobble) || !(size > 400 * rounding)) return 0;
-    return apart > 9 * wobble ? sqrt(apart / size) : 0;
+    return isfinite(least) ? least : 0;
 }
 
 static bool is_stand_in(const hk_context *ctx, const hk_op *op) {

@@ -203,7 +203,7 @@ static void search(hk__doctor *d, const hk_tensor *loss, hk__search *s, double b
         if (ok) memcpy(now[i], d->params[i].param->data, bytes_of(d->params[i].param));
     }
     *s = (hk__search){.done = ok, .loss = before, .own = after, .best = before, .factor = 0};
-    for (int k = -8; ok && k <= 8; k++) {
+    for (int k = -8; ok && k <= 12; k++) {
         const double factor = pow(10, k / 2.0);
         place_weights(d, now, factor);
         const double there = hk__doctor_replay(d->ctx, loss);
@@ -271,7 +271,6 @@ void hk__doctor_after_step(hk__doctor *d, const hk_doctor_step *made) {
     if (!d->sampled || !d->stepped || !d->backward) return;
     const double after = hk__doctor_replay(d->ctx, made->loss);
     d->samples[d->n_samples++] = (hk__sample){d->step, loss, after};
-    if (getenv("DOCDBG")) fprintf(stderr, "%ld %g %g\n", (long)d->step, loss, after);
     if (d->step == 1) search(d, made->loss, &d->early, loss, after);
     if (d->step == d->config.steps) search(d, made->loss, &d->late, loss, after);
 }
@@ -280,7 +279,7 @@ void hk__doctor_after_step(hk__doctor *d, const hk_doctor_step *made) {
 
 /* Share of rows of a weight, biases included, that are equal to another row: such units compute, and learn, the same. */
 static double equal_rows(const hk_tensor *weight, const hk_tensor *bias) {
-    const int64_t rows = weight->shape.rank >= 2 ? weight->shape.dim[0] : 0;
+    const int64_t rows = weight->shape.dim[0];
     if (rows < 2) return 0;
     const size_t one = hk_dtype_size(weight->dtype), size = bytes_of(weight) / (size_t)rows;
     const char *w = weight->data, *b = bias ? bias->data : NULL;
@@ -295,20 +294,22 @@ static double equal_rows(const hk_tensor *weight, const hk_tensor *bias) {
     return (double)equal / (double)rows;
 }
 
-static const hk_tensor *bias_of(const hk__doctor *d, const hk__watched_parameter *weight) {
-    const int64_t rows = weight->param->shape.dim[0];
+static const hk__watched_parameter *bias_of(const hk__doctor *d, const hk__watched_parameter *w) {
+    const int64_t rows = w->param->shape.dim[0];
     for (int i = 0; i < d->n_params; i++) {
         const hk_shape s = d->params[i].param->shape;
-        if (d->params[i].layer == weight->layer && s.rank == 1 && s.dim[0] == rows)
-            return d->params[i].param;
+        if (d->params[i].layer == w->layer && s.rank == 1 && s.dim[0] == rows) return &d->params[i];
     }
     return NULL;
 }
 
+/* Equal at the start and still so at the end; a last layer that starts at 0 soon is not. */
 void hk__doctor_conclude(hk__doctor *d) {
     for (int i = 0; i < d->n_params; i++) {
         hk__watched_parameter *p = &d->params[i];
-        p->equal = 0;
-        if (p->layer && p->param->shape.rank >= 2) p->equal = equal_rows(p->param, bias_of(d, p));
+        if (!p->layer || p->param->shape.rank < 2) continue;
+        const hk__watched_parameter *b = bias_of(d, p);
+        p->equal = equal_rows(p->start, b ? b->start : NULL);
+        if (p->equal > 0) p->equal = fmin(p->equal, equal_rows(p->param, b ? b->param : NULL));
     }
 }

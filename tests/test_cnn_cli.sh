@@ -105,15 +105,23 @@ is_png() {
     width=$(($3 * 256 + $4))
     [ "$width" -gt 500 ] && [ "$width" -le 1000 ]
 }
+# What else --out makes: test_stats_cli.sh.
+draws() { # draws OPTION...: a run that ends well; without gnuplot or stb it says so
+    run "$@"
+    ok "exit code of $*" [ "$code" = 0 ]
+    ok "80 columns for $*" [ -z "$(grep -vF "$program" out | awk 'length($0) > 80')" ]
+}
+draws --data tiny --epochs 1 --out made/for/this
+ok "where they are" has 'pictures and numbers: made/for/this/index.html' out
 if [ "$pictures" = pictures ]; then
-    good --data tiny --epochs 1 --out made/for/this
     for file in filters features; do
         ok "$file.png" is_png made/for/this/$file.png
-        ok "the line about $file.png" grep -qE "^  $file\.png +(the 8 filters|test images of 0 1 2 3 4 5)" out
+        ok "$file.png on the page" has "src=\"$file.png\"" made/for/this/index.html
     done
-    ok "where they are" has 'pictures in made/for/this' out
+    ok "how many filters" has 'The 8 filters, 3 x 3' made/for/this/index.html
+    ok "which images" has 'some test images, 0, 1, 2, 3, 4, 5: ' made/for/this/index.html
     for model in lenet deep; do
-        good --data tiny --epochs 1 --model "$model" --activation maxout --out "$model"
+        draws --data tiny --epochs 1 --model "$model" --activation maxout --out "$model"
         ok "filters of $model" is_png "$model/filters.png"
         ok "maps of $model" is_png "$model/features.png"
     done
@@ -121,16 +129,15 @@ if [ "$pictures" = pictures ]; then
     run --data tiny --epochs 1 --seed 2 --out made/for/this --quiet
     ok "other filters take their place" [ "$(cmp -s old.png made/for/this/filters.png && echo same)" = "" ]
     ok "--quiet prints one line" [ "$(lines out)" = 1 ]
-    echo text >file
-    bad '--out file: cannot write file/filters.png: ' --data tiny --out file
-    ok "before training" [ "$(grep -c '^epoch' out)" = 0 ]
-    bad '--out file/below: cannot write file/below: ' --data tiny --out file/below
-    mkdir -p taken/features.png
-    bad 'cannot write taken/features.png: ' --data tiny --out taken
-    ok "no empty file is left" [ ! -e taken/filters.png ]
 else
-    bad 'stb_image_write.h was missing (install libstb-dev' --data tiny --out made
-    ok "before training" [ "$(grep -c '^epoch' out)" = 0 ]
+    ok "what is missing" has 'without stb_image_write.h this build draws no weights as images (install libstb-dev' err
 fi
+echo text >file
+bad '--out file: cannot write file/index.html: ' --data tiny --out file
+ok "before training" [ "$(grep -c '^epoch' out)" = 0 ]
+bad '--out file/below: cannot write file/below: ' --data tiny --out file/below
+mkdir -p taken/features.png
+bad 'cannot write taken/features.png: ' --data tiny --out taken
+ok "no empty file is left" [ ! -e taken/filters.png ]
 
 done_if_more_than 130

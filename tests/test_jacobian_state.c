@@ -175,6 +175,22 @@ static void input_stays(void **state) {
     hk_context_destroy(ctx);
 }
 
+/* In training mode as in evaluation mode: no dropout, running statistics. */
+static void modes(void **state) {
+    (void)state;
+    hk_context *ctx = context(HK_F32, 1, 4);
+    hk_module *net = network(ctx);
+    hk_tensor *x = hk_tensor_keep(normal(ctx, "x", HK_SHAPE(3, 12)));
+    hk_jacobian r[2];
+    for (int i = 0; i < 2; i++) {
+        (void)hk_module_train(net, i == 0);
+        assert_int_equal(hk_module_jacobian(net, x, NULL, &r[i], NULL), HK_OK);
+        assert_true(hk_module_is_training(net) == (i == 0));
+    }
+    assert_true(r[0].norm == r[1].norm && r[0].mean_square == r[1].mean_square);
+    hk_context_destroy(ctx);
+}
+
 /* Same seed, same bits, on any number of threads; another seed, other probes, and another start of the same search. */
 static void seeds(void **state) {
     (void)state;
@@ -339,6 +355,7 @@ int main(void) {
         cmocka_unit_test(training_goes_on),
         cmocka_unit_test(everything_stays),
         cmocka_unit_test(input_stays),
+        cmocka_unit_test(modes),
         cmocka_unit_test(seeds),
         cmocka_unit_test(refusals),
         cmocka_unit_test(bad_modules),

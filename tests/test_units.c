@@ -293,6 +293,13 @@ static void positions_by_hand(void **state) {
     assert_true(l->zero_share == (7 + 4 + 12) / 36.0);
     const hk_unit *u = hk_units_at(units, 0, 0);
     assert_true(fabs(u->mean - 5.25 / 12) < 1e-15 && u->max == 2 && u->min == 0);
+    /* A round knows nothing of the one before, but for what died. */
+    add(units, ctx, HK_SHAPE(1, 1, 2, 3), (const double[6]){0});
+    l = only_layer(units);
+    assert_int_equal(l->dead_positions, 12);
+    assert_int_equal(l->dead, 2);
+    assert_int_equal(l->died, 1);
+    assert_int_equal(l->revived, 0);
     hk_context_destroy(ctx);
 }
 

@@ -8,7 +8,7 @@
 
 /* --- plain loops ---------------------------------------------------------------------------------------------- */
 
-enum { MOST = 1 << 16 };
+enum { MOST = 1 << 17 };
 
 /* Every input and output of one activation, as (image, unit, position). */
 typedef struct record {
@@ -157,15 +157,19 @@ static void stretch(hk_module *net, const char *weight, const char *bias, int64_
     }
 }
 
-static void against_loops(hk_dtype dtype, const char *activation, bool images, double tolerance) {
+/* width > 0: images of 2 channels, 5 high; else vectors, to 23 or -width units. */
+static void against_loops(hk_dtype dtype, const char *activation, int width, double tolerance) {
+    const bool images = width > 0;
+    const int n_units = images ? 7 : width < 0 ? -width : 23;
     hk_context *ctx = context(dtype, 2, 5);
     const hk_conv2d_config pad = {.padding = {1, 1}};
     hk_module *act = hk_activation(ctx, activation);
-    hk_module *net = images ? hk_sequential(ctx, hk_conv2d(ctx, 2, 7, (hk_pair){3, 3}, &pad), act)
-                            : hk_sequential(ctx, hk_linear(ctx, 6, 23), act);
-    const hk_shape item = images ? HK_SHAPE(-1, 2, 5, 9) : HK_SHAPE(-1, 6);
+    hk_module *net =
+        images ? hk_sequential(ctx, hk_conv2d(ctx, 2, n_units, (hk_pair){3, 3}, &pad), act)
+               : hk_sequential(ctx, hk_linear(ctx, 6, n_units), act);
+    const hk_shape item = images ? HK_SHAPE(-1, 2, 5, width) : HK_SHAPE(-1, 6);
     assert_int_equal(hk_module_build(net, item, NULL), HK_OK);
-    stretch(net, "0.weight", "0.bias", images ? 7 : 23);
+    stretch(net, "0.weight", "0.bias", n_units);
     const hk_parameters own = hk_module_parameters_of(act, HK_OF_ACTIVATIONS);
     for (int p = 0; p < own.count; p++)
         for (int64_t k = 0; k < hk_tensor_count(own.items[p]); k++)
@@ -196,20 +200,33 @@ static void every_activation(void **state) {
         const hk_activation_info *info = hk_activation_row(NULL, i);
         if (!info) break;
         if (info->kind != HK_ACTIVATION_POINTWISE) continue;
-        against_loops(HK_F64, info->name, false, 1e-12);
-        against_loops(HK_F64, info->name, true, 1e-12);
-        against_loops(HK_F32, info->name, i % 2, 2e-6);
+        against_loops(HK_F64, info->name, 0, 1e-12);
+        against_loops(HK_F64, info->name, 9, 1e-12);
+        against_loops(HK_F32, info->name, i % 2 * 9, 2e-6);
         seen++;
         bool learns = false;
         for (int p = 0; p < info->n_params; p++) learns |= info->params[p].role != HK_PARAM_FIXED;
         if (!learns) continue;
         char text[64];
         snprintf(text, sizeof text, "%s:learn=yes:per=channel", info->name);
-        against_loops(HK_F64, text, false, 1e-12);
-        against_loops(HK_F64, text, true, 1e-12);
-        against_loops(HK_F32, text, i % 2, 2e-6);
+        against_loops(HK_F64, text, 0, 1e-12);
+        against_loops(HK_F64, text, 9, 1e-12);
+        against_loops(HK_F32, text, i % 2 * 9, 2e-6);
     }
     assert_true(seen > 25);
+}
+
+/* More positions than a tile takes, and more units than a task does, by a few. */
+static void large_layers(void **state) {
+    (void)state;
+    against_loops(HK_F64, "prelu:per=channel", -150, 1e-12);
+    against_loops(HK_F32, "prelu:per=channel", -150, 2e-6);
+    against_loops(HK_F32, "tanh", -150, 2e-6);
+    static const char *const activations[] = {"relu", "gelu", "tanh", "swish:per=channel"};
+    for (int i = 0; i < 4; i++) {
+        against_loops(HK_F64, activations[i], 107, 1e-12);
+        against_loops(HK_F32, activations[i], 107, 2e-6);
+    }
 }
 
 /* A user's function, called on one thread. */
@@ -241,6 +258,34 @@ static void own_activation(void **state) {
     assert_true(fabs(hk_units_at(units, 0, 0)->max_slope - 2 * sin(0.02)) < 1e-15);
     assert_int_equal(hk_units_layer_at(units, 0)->saturated, 1);
     assert_int_equal(hk_units_layer_at(units, 0)->dead, 0);
+    hk_context_destroy(ctx);
+}
+
+/* Where f' is 0 on a stretch, all that is not 0 passes, however faint; where it grows without end nothing is saturated. */
+static double faint(double x, const double *p) { return (void)p, x > 0 ? 1e-7 * x : 0; }
+static double faint_slope(double x, const double *p) { return (void)p, x > 0 ? 1e-7 : 0; }
+static double cube(double x, const double *p) { return (void)p, x * x * x; }
+static double cube_slope(double x, const double *p) { return (void)p, 3 * x * x; }
+
+static void limits_of_slopes(void **state) {
+    (void)state;
+    hk_context *ctx = context(HK_F64, 1, 1);
+    const hk_activation_functions functions[2] = {{faint, faint_slope, NULL},
+                                                  {cube, cube_slope, NULL}};
+    const char *names[2] = {"faint", "cube"};
+    for (int i = 0; i < 2; i++) {
+        const hk_activation_info info = {
+            .name = names[i], .formula = "f", .derivative = "d", .kinks = {0}, .n_kinks = 1};
+        assert_int_equal(hk_activation_define(ctx, &info, &functions[i]), HK_OK);
+        hk_module *net = hk_activation(ctx, names[i]);
+        assert_int_equal(hk_module_build(net, HK_SHAPE(-1, 2), NULL), HK_OK);
+        hk_units *units = hk_units_create(net, NULL);
+        const double x[2] = {0.001, -0.001};
+        assert_int_equal(hk_units_add(units, hk_constant(ctx, HK_F64, HK_SHAPE(1, 2), x)), HK_OK);
+        assert_int_equal(hk_units_end(units), HK_OK);
+        assert_int_equal(hk_units_layer_at(units, 0)->dead, i == 0 ? 1 : 0);
+        assert_int_equal(hk_units_layer_at(units, 0)->saturated, i == 0 ? 1 : 0);
+    }
     hk_context_destroy(ctx);
 }
 
@@ -322,6 +367,39 @@ static void batches_and_threads(void **state) {
 
 /* --- what is left alone -------------------------------------------------------------------------------------------- */
 
+static void look_at_modes(hk_module *m, hk_tensor *x, hk_tensor *y, void *arg) {
+    (void)x, (void)y;
+    int *calls = arg;
+    hk_context *ctx = hk_module_context(m);
+    assert_false(hk_module_is_training(m));
+    assert_false(hk_buffers_enabled(ctx));
+    assert_false(hk_grad_enable(ctx, false));
+    ++*calls;
+}
+
+/* While it runs nothing is recorded, trained or moved; before and after, everything is as it was. */
+static void modes_inside(void **state) {
+    (void)state;
+    hk_context *ctx = context(HK_F32, 1, 3);
+    hk_module *net = mixed_net(ctx), *frozen = hk_module_child_at(net, 4);
+    hk_module_train(frozen, false);
+    hk_units *units = hk_units_create(net, NULL);
+    int calls = 0;
+    hk_hook *hook = hk_hook_forward(hk_module_child_at(net, 6), look_at_modes, &calls);
+    assert_int_equal(hk_units_add(units, normal(ctx, "x", HK_SHAPE(3, 1, 14, 14))), HK_OK);
+    assert_int_equal(calls, 1);
+    hk_hook_remove(hook);
+    assert_true(hk_buffers_enabled(ctx));
+    assert_true(hk_grad_enable(ctx, true));
+    assert_false(hk_module_is_training(frozen));
+    for (int i = 0; i < hk_module_child_count(net); i++)
+        assert_true(i == 4 || hk_module_is_training(hk_module_child_at(net, i)));
+    /* No hook is left on: what is fused stays so. */
+    for (int i = 0; i < hk_module_child_count(net); i++)
+        assert_false(hk__is_hooked(hk_module_child_at(net, i)));
+    hk_context_destroy(ctx);
+}
+
 static uint64_t train(bool looking, uint64_t *buffers) {
     hk_context *ctx = context(HK_F32, 2, 11);
     hk_module *net = mixed_net(ctx);
@@ -354,9 +432,9 @@ static void training_stays_the_same(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_activation),
-        cmocka_unit_test(own_activation),
-        cmocka_unit_test(batches_and_threads),
+        cmocka_unit_test(every_activation),        cmocka_unit_test(large_layers),
+        cmocka_unit_test(own_activation),          cmocka_unit_test(limits_of_slopes),
+        cmocka_unit_test(batches_and_threads),     cmocka_unit_test(modes_inside),
         cmocka_unit_test(training_stays_the_same),
     };
     return cmocka_run_group_tests_name("units of nets", tests, NULL, NULL);

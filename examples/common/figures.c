@@ -129,7 +129,10 @@ void figures_key(FILE *file, const char *text, int i, int n, const char *colour)
             "set arrow from screen 0.775, screen %.4f to screen 0.795, screen %.4f nohead lc rgb "
             "'%s' lw 3\n",
             y, y, colour);
-    figures_label(file, text, 0.802, y, "left font ''.F(9.5) textcolor rgb '#333333'");
+    char more[80];
+    const double length = (double)strlen(text), size = length > 29 ? 9.5 * 29 / length : 9.5;
+    snprintf(more, sizeof more, "left font ''.F(%.1f) textcolor rgb '#333333'", size);
+    figures_label(file, text, 0.802, y, more);
 }
 
 static void x_axis(FILE *file, double last) {
@@ -165,9 +168,9 @@ static void legend(const figures *f, FILE *file, bool of_units) {
         if (of_units ? !r->item[i].activation : !r->item[i].path) continue;
         gnuplot_ramp(i, r->count, colour);
         if (of_units && r->item[i].units > 0)
-            snprintf(text, sizeof text, "%.28s (%" PRId64 ")", r->item[i].title, r->item[i].units);
+            snprintf(text, sizeof text, "%.48s (%" PRId64 ")", r->item[i].title, r->item[i].units);
         else
-            snprintf(text, sizeof text, "%.34s", r->item[i].title);
+            snprintf(text, sizeof text, "%.48s", r->item[i].title);
         figures_key(file, text, k++, n, colour);
     }
 }
@@ -206,18 +209,19 @@ static void draw_training(const figures *f) {
     x_axis(file, f->last_epoch);
     fprintf(file, "set xrange [%g:%.9g]\n", f->last_epoch > 1 ? 1.0 : 0.5,
             f->last_epoch > 1 ? f->last_epoch : 1.5);
-    figures_panel(file, 0.07, 0.48, 0.14, 0.84);
-    y_label(file, "loss, mean over the training images");
+    figures_panel(file, 0.085, 0.48, 0.14, 0.84);
+    y_label(file, "training loss");
     if (f->loss.low > 0 && f->loss.high > 8 * f->loss.low)
         log_axis(file, f->loss);
-    else if (!is_empty(f->loss))
-        linear_axis(file, f->loss, 0.02 * f->loss.high + 1e-6);
+    else
+        linear_axis(file, is_empty(f->loss) ? (span){0, 1} : f->loss,
+                    0.02 * fmax(f->loss.high, 0) + 1e-6);
     fprintf(file,
             is_empty(f->loss) ? "plot NaN notitle\n"
                               : "plot 'data/epochs.dat' using 1:2 lc rgb '%s' pt 7 notitle\n",
             gnuplot_colours[0]);
     fputs("unset label\n", file);
-    figures_panel(file, 0.57, 0.98, 0.14, 0.84);
+    figures_panel(file, 0.585, 0.98, 0.14, 0.84);
     y_label(file, "right answers, %");
     if (!is_empty(f->accuracy)) linear_axis(file, f->accuracy, 0.2);
     fputs("set key at graph 0.98, graph 0.04 right bottom reverse Left samplen 2 font ''.F(10)\n",
@@ -258,7 +262,7 @@ static void draw_units(const figures *f) {
     FILE *file = gnuplot_begin(f->plot, "units", WIDTH, HEIGHT - 60);
     if (!file) return;
     fputs("set multiplot\n", file);
-    figures_title(file, "Units that do not take part, % of their layer (of so many)");
+    figures_title(file, "Units that take no part, % of the layer's (their number in brackets)");
     legend(f, file, true);
     for (int k = 0; k < FIGURES_UNITS; k++) {
         const span s = f->unit[k];

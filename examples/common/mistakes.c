@@ -124,8 +124,7 @@ static void write_cell(const mistakes *all, int i, FILE *file, int height) {
                   "left font ''.F(9) textcolor rgb '#D55E00'");
     figures_label(file, label, left, top - 27.0 / height, "left font ''.F(9)");
     figures_panel(file, left, left + 0.112, top - row + 12.0 / height, top - 40.0 / height);
-    fprintf(file,
-            "plot 'data/mistakes.dat' index %d matrix with image notitle\nunset label\n", i);
+    fprintf(file, "plot 'data/mistakes.dat' index %d matrix with image notitle\nunset label\n", i);
 }
 
 int mistakes_script(training *run, gnuplot *plot) {

@@ -15,9 +15,9 @@
 
    With --stats or --out, lines of their own; what is not defined or not finite is null:
 
-       {"flow":{"step":1,"epoch":0.001,"parameters":{"1.weight":{...}, ...},"layers":{"1":{...}, ...}}}
+       {"flow":{"step":1,"epoch":0,"parameters":{"1.weight":{...}, ...},"layers":{"1":{...}, ...}}}
 
-   A recorded step (hk_flow.h), `epoch` counting parts of epochs. Of a parameter: grad_mean, grad_std,
+   A recorded step (hk_flow.h); `epoch`: how many lay before it, 0.5 in the middle of the first. Of a parameter: grad_mean, grad_std,
    grad_min, grad_max, grad_max_abs, grad_l2, grad_zeros and grad_nonfinite (numbers of elements, of
    `count`), weight_l2, update_ratio, one_sign. Of a layer: kind, out_mean to out_nonfinite and count of
    its output, grad_l2 of the gradient there, ratio, one_sign_sample.

@@ -12,7 +12,7 @@
 enum {
     PANELS_MOST = 12,    /* layers whose activations are shown */
     SAMPLE_MOST = 32768, /* values kept of each */
-    SAMPLE_BATCH = 4096, /* of one batch */
+    SAMPLE_BATCH = 800,  /* of one batch; there are 40 */
     SIZES = 160,         /* of gradients: 2^(k - SIZE_ZERO) */
     SIZE_ZERO = 130
 };

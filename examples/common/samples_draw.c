@@ -79,11 +79,11 @@ static void write_panel(FILE *file, const panel *p, int i, int across, int heigh
     figures_panel(file, left, left + wide - 0.05, top - tall + 72.0 / height, top);
     fprintf(file, "set xrange [%.9g:%.9g]\nset xtics %g\n", r.low, r.high, tick(r));
     if (p->sample[SAMPLE_END].count > 0)
-        fprintf(
-            file,
-            "plot 'data/activations.dat' index %d using 1:2 with fillsteps fs solid 0.55 lc rgb "
-            "'%s' notitle, \\\n     ",
-            2 * i + 1, gnuplot_colours[5]);
+        fprintf(file,
+                "plot 'data/activations.dat' index %d using 1:2 with boxes fs solid 0.55 noborder "
+                "lc rgb "
+                "'%s' notitle, \\\n     ",
+                2 * i + 1, gnuplot_colours[5]);
     else
         fputs("plot ", file);
     fprintf(file,
@@ -96,7 +96,7 @@ static void values_head(FILE *file, int height) {
     const double y = 1 - 26.0 / height;
     fputs("set multiplot\nset logscale y\nset yrange [0.01:100]\nset format y '%g'\n"
           "set xtics font ''.F(8) offset 0,0.3\nset ytics font ''.F(8) offset 0.5,0\n"
-          "unset zeroaxis\n",
+          "unset zeroaxis\nset boxwidth 1 relative\n",
           file);
     figures_label(file, "Outputs of the layers over the probe images, % of the values", 0.015, y,
                   "left font ''.F(14)");
@@ -203,9 +203,9 @@ static void sizes_legend(const samples *s, FILE *file) {
         const double zeros = 100.0 * (double)z[SAMPLE_END].zeros /
                              (double)(z[SAMPLE_END].count > 0 ? z[SAMPLE_END].count : 1);
         if (zeros >= 0.5)
-            snprintf(text, sizeof text, "%.24s, %.0f %% zeros", s->rows->item[i].title, zeros);
+            snprintf(text, sizeof text, "%.40s, %.0f %% zeros", s->rows->item[i].title, zeros);
         else
-            snprintf(text, sizeof text, "%.32s", s->rows->item[i].title);
+            snprintf(text, sizeof text, "%.40s", s->rows->item[i].title);
         gnuplot_ramp(i, s->rows->count, colour);
         figures_key(file, text, shown++, n, colour);
     }

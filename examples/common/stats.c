@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PROBE_BATCH = 250, WARM_UP = 3, PLAIN_LEAST = 10 };
+/* Probe images at a time: what a layer makes of them stays in the caches. */
+enum { PROBE_BATCH = 50, WARM_UP = 3, PLAIN_LEAST = 10 };
 
 /* --- gradients and updates -------------------------------------------------------------------- */
 
@@ -54,7 +55,7 @@ static void take_record(const hk_flow_record *record, void *arg) {
             now->deviation = layer->out.std;
         }
     }
-    const double epoch = (double)record->step / (double)s->per_epoch;
+    const double epoch = (double)(record->step - 1) / (double)s->per_epoch;
     stats_log_flow(run, record, epoch);
     out_step(run, epoch, gradient, update);
 }
@@ -94,6 +95,16 @@ static double percent(int64_t part, int64_t whole) {
     return part < 0 || whole <= 0 ? NAN : 100.0 * (double)part / (double)whole;
 }
 
+/* What hk_units_add does where there are no units. */
+static bool pass(training *run, hk_tensor *x) {
+    const bool was_training = hk_module_train(run->net, false);
+    const bool was_recording = hk_grad_enable(run->ctx, false);
+    const bool done = hk_forward(run->net, x) != NULL;
+    hk_grad_enable(run->ctx, was_recording);
+    hk_module_train(run->net, was_training);
+    return done;
+}
+
 /* Runs the probe images through the network. */
 static void probe(training *run, int64_t epoch) {
     stats *s = run->stats;
@@ -102,7 +113,7 @@ static void probe(training *run, int64_t epoch) {
     out_watch_probe(run, true, epoch == 0);
     while (s->images < STATS_PROBE && hk_loader_next(s->probe, &batch)) {
         s->images += batch.size;
-        if (s->units && hk_units_add(s->units, batch.x)) break;
+        if (s->units ? hk_units_add(s->units, batch.x) != HK_OK : !pass(run, batch.x)) break;
         if (hk_step_end(run->ctx)) break;
     }
     hk_loader_rewind(s->probe);
@@ -182,6 +193,8 @@ void stats_step_begin(training *run, bool last) {
     stats *s = run->stats;
     if (!s) return;
     s->step_began = clock_seconds();
+    if (s->epoch_over) forget_epoch(s);
+    s->epoch_over = false;
     const bool completes = s->recorded; /* a record is completed in the step after its own */
     s->recorded = s->step % s->every == 0 || last;
     s->looks = s->recorded || completes;
@@ -211,7 +224,7 @@ void stats_epoch(training *run) {
     probe(run, run->last.epoch);
     s->spent += clock_seconds() - began;
     if (run->set->stats && !run->set->quiet && hk_error(run->ctx) == HK_OK) stats_print(run);
-    forget_epoch(s);
+    s->epoch_over = true;
 }
 
 double stats_seconds(const training *run, double *share) {

@@ -37,7 +37,7 @@ typedef struct stats {
     int64_t n_looked, n_plain, all_looked;
     double step_began;
     bool recorded, looks; /* the newest step is recorded; something looks at it */
-    bool legend_shown;
+    bool epoch_over, legend_shown;
 } stats;
 
 /* Before training, with a built network and the log: looks at how it starts. */

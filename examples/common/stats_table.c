@@ -65,13 +65,13 @@ static void shorten(const net_row *r, char *cell) {
 }
 
 static const char legend[] =
-    "  |grad|, update  mean over the epoch's recorded steps: length of the gradient of\n"
-    "                  the weights; how far a step moved them, as a share of them\n"
+    "  |grad|, update  mean over the epoch's recorded steps: length of the gradient\n"
+    "                  of the weights; how far a step moved them, as a share of them\n"
     "                  (about 0.001 is healthy)\n"
     "  mean, sd        of the layer's outputs, behind the activation\n"
     "  units           outputs, or channels; of so many are, over the probe images:\n"
-    "  dead, zero      no gradient can pass; output exactly 0\n"
-    "  satur, dorm     slope nearly 0 for nearly all images; output small beside others'\n"
+    "  dead, zero      no gradient can pass; the output is always exactly 0\n"
+    "  satur, dorm     slope nearly 0 nearly always; output small beside the others'\n"
     "  +/-             died / came back in this epoch\n";
 
 void stats_print(training *run) {

@@ -46,13 +46,14 @@ bool chart_open(chart *c, const char *program, const char *folder, const char *n
 
 /* --- panels ------------------------------------------------------------------------------------- */
 
-/* 1, 2 and 5 of each decade, for a log axis with few of them. */
+/* 1, 2 and 5 of each decade, for a log axis with few of them; more if that would be one tick. */
 static void write_ticks(FILE *file, double low, double high) {
-    static const double steps[] = {1, 2, 5};
+    static const double steps[] = {1, 2, 5, 1.5, 3, 7};
+    const int n = high / low < 6 ? 6 : 3;
     const char *comma = "";
     fputs("set ytics (", file);
     for (int decade = (int)floor(log10(low)); pow(10, decade) <= high; decade++)
-        for (int i = 0; i < 3; i++, comma = ",")
+        for (int i = 0; i < n; i++, comma = ",")
             fprintf(file, "%s%g", comma, steps[i] * pow(10, decade));
     fputs(")\n", file);
 }

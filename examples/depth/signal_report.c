@@ -18,6 +18,12 @@ static bool is_shown(int layer, int depth) {
            layer == 5 * decade;
 }
 
+/* 0 where all nets agree but for rounding: at the ends, where both are given. */
+static double shown_error(const spread *s) {
+    const double error = spread_error(s);
+    return error < 1e-12 * s->mean ? 0 : error;
+}
+
 static void print_layers(const signal_result *r) {
     char text[7][SHORT_MOST];
     printf("\n%s: sigma_w^2 = %.5g, sigma_b^2 = %.5g\n", r->name, r->weight_variance,
@@ -28,8 +34,8 @@ static void print_layers(const signal_result *r) {
         const signal_layer *at = &r->layers[l];
         if (!is_shown(l, r->depth)) continue;
         printf("%5d  %8s %8s %9s  %9s %9s %9s  %7s\n", l, short_number(at->q.mean, text[0]),
-               short_number(spread_error(&at->q), text[1]), short_number(at->q_theory, text[2]),
-               short_number(at->g.mean, text[3]), short_number(spread_error(&at->g), text[4]),
+               short_number(shown_error(&at->q), text[1]), short_number(at->q_theory, text[2]),
+               short_number(at->g.mean, text[3]), short_number(shown_error(&at->g), text[4]),
                short_number(at->g_theory, text[5]), short_number(at->chi, text[6]));
     }
 }
@@ -39,9 +45,9 @@ static const char *verdict(const signal_result *r) {
     const hk_mean_field *f = &r->field;
     const bool stays = fabs(r->layers[r->depth].q_theory / r->layers[0].q_theory - 1) < 1e-6;
     if (isnan(f->q)) return "no theory";
+    if (isinf(f->q)) return "signal explodes";
     if (f->stability > 1 + 1e-6) return "unstable fixed point";
     if (f->q == 0 && !stays) return "signal dies out";
-    if (isinf(f->q)) return "signal explodes";
     if (r->layers[0].g_theory < 0.01) return "gradients vanish";
     if (r->layers[0].g_theory > 100) return "gradients explode";
     return "both get through";

@@ -45,23 +45,23 @@ void digits_free(digits *d) {
 
 /* --- networks ----------------------------------------------------------------------------------- */
 
-typedef struct list {
+typedef struct members {
     hk_module *member[MEMBERS_MOST];
     int n;
-} list;
+} members;
 
-static void add(list *l, hk_module *m) {
+static void add(members *l, hk_module *m) {
     if (l->n < MEMBERS_MOST) l->member[l->n++] = m;
 }
 
 /* An activation, and what a fault puts behind the first one. */
-static void add_activation(list *l, hk_context *ctx, const patient_plan *plan, bool first) {
+static void add_activation(members *l, hk_context *ctx, const patient_plan *plan, bool first) {
     add(l, hk_activation(ctx, plan->activation));
     hk_module *planted = first ? fault_module(ctx, plan->fault) : NULL;
     if (planted) add(l, planted);
 }
 
-static void describe_mlp(list *l, hk_context *ctx, const patient_plan *plan, const digits *d) {
+static void describe_mlp(members *l, hk_context *ctx, const patient_plan *plan, const digits *d) {
     int64_t width = hk_shape_count(d->item);
     add(l, hk_flatten(ctx));
     for (int i = 0; i < plan->depth; i++) {
@@ -73,7 +73,8 @@ static void describe_mlp(list *l, hk_context *ctx, const patient_plan *plan, con
 }
 
 /* linear; y = x + activation(linear(x)) for each block; linear. */
-static void describe_residual(list *l, hk_context *ctx, const patient_plan *plan, const digits *d) {
+static void describe_residual(members *l, hk_context *ctx, const patient_plan *plan,
+                              const digits *d) {
     add(l, hk_flatten(ctx));
     add(l, hk_linear(ctx, hk_shape_count(d->item), plan->width));
     for (int i = 0; i < plan->depth; i++) {
@@ -86,7 +87,7 @@ static void describe_residual(list *l, hk_context *ctx, const patient_plan *plan
 }
 
 /* Two convolutions, each with an activation and a pooling, and a linear layer. */
-static void describe_cnn(list *l, hk_context *ctx, const patient_plan *plan, const digits *d) {
+static void describe_cnn(members *l, hk_context *ctx, const patient_plan *plan, const digits *d) {
     const hk_pool2d_config by_two = {.kernel = {2, 2}};
     const int64_t h = d->item.dim[1], w = d->item.dim[2];
     add(l, hk_conv2d(ctx, 1, 8, (hk_pair){3, 3}, NULL));
@@ -100,7 +101,7 @@ static void describe_cnn(list *l, hk_context *ctx, const patient_plan *plan, con
 }
 
 static hk_module *describe(hk_context *ctx, const patient_plan *plan, const digits *d) {
-    list l = {.n = 0};
+    members l = {.n = 0};
     if (strcmp(plan->net, "cnn") == 0)
         describe_cnn(&l, ctx, plan, d);
     else if (strcmp(plan->net, "residual") == 0)
