@@ -122,6 +122,7 @@ static void moments(int64_t n, const void *data, hk__moments *out) {
         if (isfinite(x[i])) finite[kept++] = x[i];
     *out = (hk__moments){.zeros = out->zeros, .nonfinite = n - kept};
     finite_moments(kept, finite, out);
+    if (isnan(out->squares)) out->squares = INFINITY; /* too large for a double */
 }
 
 static double distance(int64_t n, const void *a, const void *b) {

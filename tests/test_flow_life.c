@@ -118,7 +118,7 @@ typedef enum pause { NOTHING, LOOKING, GLANCING, RECORDING, OTHER_NET, PAUSES } 
 static void pause_for(const setting *s, pause_kind kind, hk_module *other) {
     const bool recording = hk_grad_enable(s->ctx, kind != LOOKING);
     if (kind != NOTHING && kind != OTHER_NET) {
-        hk_module_train(s->net, false);
+        hk_module_train(s->net, kind == LOOKING); /* one of the two signs is enough */
         hk_tensor *y = hk_forward(s->net, normal(s->ctx, "test", HK_SHAPE(9, 5)));
         assert_ok(s->ctx);
         /* A gradient in evaluation mode, as for a picture of what the network looks at. */
