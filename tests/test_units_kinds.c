@@ -134,6 +134,25 @@ static void bad_use(void **state) {
     hk_context_destroy(ctx);
 }
 
+/* The network is destroyed first: what was counted stays, counting ends. */
+static void net_goes_first(void **state) {
+    (void)state;
+    const double w[] = {1, -1}, b[] = {0, -3};
+    hk_context *ctx = context(HK_F32, 1, 1);
+    hk_module *net = ladder(ctx, "relu", 2, w, b);
+    hk_units *units = hk_units_create(net, NULL);
+    add(units, ctx, HK_SHAPE(N_X, 1), between);
+    assert_int_equal(only_layer(units)->dead, 1);
+    hk_module_destroy(net);
+    assert_int_equal(hk_units_layer_at(units, 0)->dead, 1);
+    assert_int_equal(hk_units_add(units, normal(ctx, "x", HK_SHAPE(2, 1))), HK_ERR_STATE);
+    expect_error(ctx, HK_ERR_STATE, "the network was destroyed");
+    assert_int_equal(hk_units_end(units), HK_ERR_STATE);
+    expect_error(ctx, HK_ERR_STATE, "the network was destroyed");
+    hk_units_destroy(units);
+    hk_context_destroy(ctx);
+}
+
 /* After an add that failed everything is as before, and the round begins anew. */
 static void after_an_error(void **state) {
     (void)state;
@@ -162,6 +181,7 @@ int main(void) {
         cmocka_unit_test(shared_modules),
         cmocka_unit_test(more_axes),
         cmocka_unit_test(bad_use),
+        cmocka_unit_test(net_goes_first),
         cmocka_unit_test(after_an_error),
     };
     return cmocka_run_group_tests_name("units of kinds of nets", tests, NULL, NULL);
