@@ -172,6 +172,7 @@ ok "the page says so" has 'apt install gnuplot-nox' d/index.html
 run --data tiny --epochs 2 --optimizer sgd --lr 1e30 --out e
 ok "a run that diverges" [ "$code" = 1 ]
 ok "its page" has 'the loss is not finite any more' e/index.html
+ok "where to look" has 'pictures and numbers: e/index.html' out
 ok "no NaN in its log" [ "$(grep -ciE '[:,]-?(nan|inf)' e/run.jsonl)" = 0 ]
 [ -n "$python" ] && ok "valid JSON" valid e/run.jsonl
 page e

@@ -78,7 +78,7 @@ void curves_open(curves *c, training *run, const net_rows *r) {
     }
 }
 
-/* --- drawing ------------------------------------------------------------------------------------ */
+/* --- drawing ---------------------------------------------------------------------------------- */
 
 /* At most so many of the channels, evenly. */
 static int64_t shown(int64_t channels) { return channels < SHOWN_MOST ? channels : SHOWN_MOST; }

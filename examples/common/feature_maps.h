@@ -12,8 +12,9 @@
 
 #include "train.h"
 
-/* After training: each draws one of them into the folder, and says in a few words what it shows. False if
-   the network begins with no convolution, or after an error, which is the context's or errno's. */
+/* After training: each draws one of them into the folder, and says in a few words what it shows.
+   False if the network begins with no convolution, or after an error, which is the context's or
+   errno's. */
 bool feature_maps_filters(training *run, const char *folder, char *text, size_t size);
 bool feature_maps_features(training *run, const char *folder, char *text, size_t size);
 

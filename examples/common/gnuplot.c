@@ -12,7 +12,7 @@
 
 enum { PATH_MOST = 4096 };
 
-/* --- files -------------------------------------------------------------------------------------- */
+/* --- files ------------------------------------------------------------------------------------ */
 
 static void fail(gnuplot *g, const char *path) {
     if (!g->failed) fprintf(stderr, "%s: cannot write %s: %s\n", g->program, path, strerror(errno));
@@ -56,7 +56,7 @@ static const char style[] =
     "set samples 2\n"
     "if (GPVAL_VERSION >= 5.4) set minussign\n";
 
-/* F(n): a font of n points; P: the size of points. SVG takes fonts in pixels and points as larger. */
+/* F(n): a font of n points; P: the size of points. SVG takes fonts in pixels, and points larger. */
 static const char all_begin[] =
     "# Draws every picture again, as SVG and PNG: gnuplot plot.gp, in this folder.\n"
     "svg(w, h) = sprintf(\"FONT = 'sans-serif'; SIZE = 1.3; P = 0.8; set terminal svg size %d,%d \""
@@ -96,7 +96,7 @@ FILE *gnuplot_begin(gnuplot *g, const char *name, int width, int height) {
     return file;
 }
 
-/* --- gnuplot ------------------------------------------------------------------------------------- */
+/* --- gnuplot ---------------------------------------------------------------------------------- */
 
 /* Its exit status; 127 if there is no gnuplot. */
 static int run_gnuplot(const char *folder) {
@@ -122,7 +122,7 @@ gnuplot_result gnuplot_draw(gnuplot *g) {
     return status == 0 ? GNUPLOT_DONE : status == 127 ? GNUPLOT_MISSING : GNUPLOT_FAILED;
 }
 
-/* --- text and colours ----------------------------------------------------------------------------- */
+/* --- text and colours ------------------------------------------------------------------------- */
 
 void gnuplot_quote(FILE *file, const char *text) {
     fputc('\'', file);

@@ -9,9 +9,9 @@
        gnuplot_close(&g, file);
        if (gnuplot_draw(&g) != GNUPLOT_DONE) ...      plots/loss.svg, plots/loss.png
 
-   In the folder: plot.gp, which draws everything again (cd DIR && gnuplot plot.gp), and data/ with the
-   numbers, a script for each picture and the style they share. Scripts may use F(n), a font of n
-   points, and P, the size of points. */
+   In the folder: plot.gp, which draws everything again (cd DIR && gnuplot plot.gp), and data/
+   with the numbers, a script for each picture and the style they share. Scripts may use F(n), a
+   font of n points, and P, the size of points. */
 #ifndef EXAMPLES_GNUPLOT_H
 #define EXAMPLES_GNUPLOT_H
 

@@ -24,7 +24,7 @@ typedef struct mistakes {
     mistake item[WORST];
 } mistakes;
 
-/* --- looking for them --------------------------------------------------------------------------- */
+/* --- looking for them ------------------------------------------------------------------------- */
 
 /* Softmax in double. False if the answer is right, or the logits are no numbers. */
 static bool judge(int classes, const float *logit, int32_t label, mistake *m) {
@@ -86,7 +86,7 @@ static void search(training *run, mistakes *all) {
     hk_module_train(run->net, was_training);
 }
 
-/* --- drawing ------------------------------------------------------------------------------------ */
+/* --- drawing ---------------------------------------------------------------------------------- */
 
 static void write_data(const mistakes *all, FILE *file) {
     for (int i = 0; i < all->count; i++) {

@@ -6,8 +6,8 @@
 #include "gnuplot.h"
 #include "train.h"
 
-/* Runs the test images, and writes data and script of the worst. How many there are: 0 if all answers
-   are right, or after an error, which is the context's. */
+/* Runs the test images, and writes data and script of the worst. How many there are: 0 if all
+   answers are right, or after an error, which is the context's. */
 int mistakes_script(training *run, gnuplot *plot);
 
 #endif

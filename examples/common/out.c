@@ -27,6 +27,7 @@ struct out {
     samples samples;
     curves curves;
     page page;
+    bool finished; /* the page is there */
 };
 
 /* --- before training -------------------------------------------------------------------------- */
@@ -87,7 +88,7 @@ void out_close(training *run) {
     run->out = NULL;
 }
 
-/* --- while training ----------------------------------------------------------------------------- */
+/* --- while training --------------------------------------------------------------------------- */
 
 void out_step(training *run, double epoch, const double *gradient, const double *update) {
     if (run->out) figures_step(&run->out->figures, epoch, gradient, update);
@@ -119,7 +120,7 @@ void out_watch_step(training *run, bool on, bool start) {
         samples_stop_gradients(&run->out->samples);
 }
 
-/* --- after training ----------------------------------------------------------------------------- */
+/* --- after training --------------------------------------------------------------------------- */
 
 static void draw_curves(out *o) {
     const unsigned drawn = figures_scripts(&o->figures);
@@ -223,11 +224,15 @@ void out_finish(training *run) {
     out *o = run->out;
     if (!o || hk_error(run->ctx) != HK_OK) return;
     draw(run);
-    if (hk_step_end(run->ctx) == HK_OK && !o->plot.failed && !page_write(&o->page, run))
+    if (hk_step_end(run->ctx) != HK_OK || o->plot.failed) return;
+    o->finished = page_write(&o->page, run);
+    if (!o->finished)
         fprintf(stderr, "%s: cannot write %s/index.html: %s\n", run->opts->program, run->set->out,
                 strerror(errno));
+    if (run->code != 0 && !run->set->quiet) out_report(run); /* there will be no other report */
 }
 
 void out_report(const training *run) {
-    if (run->out) printf("pictures and numbers: %s/index.html\n", run->set->out);
+    if (run->out && run->out->finished)
+        printf("pictures and numbers: %s/index.html\n", run->set->out);
 }

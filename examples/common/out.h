@@ -12,8 +12,8 @@
 
 #include "rows.h"
 
-/* Before training: makes the folder, and sees whether everything can be written there. False if not;
-   that has then been printed. Pictures of an earlier run are taken away. */
+/* Before training: makes the folder, and sees whether everything can be written there. False if
+   not; that has then been printed. Pictures of an earlier run are taken away. */
 bool out_place(training *run);
 /* With the layers, before the first step; they outlive it. */
 void out_open(training *run, const net_rows *rows);

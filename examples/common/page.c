@@ -64,7 +64,7 @@ static const char style[] =
     "  padding-left: .8rem; }\n"
     "</style>\n";
 
-/* --- parts -------------------------------------------------------------------------------------- */
+/* --- parts ------------------------------------------------------------------------------------ */
 
 static void fact(FILE *file, const char *what, const char *format, double value) {
     fputs("<div><b>", file);

@@ -26,7 +26,8 @@ typedef struct page {
 #if defined(__GNUC__) || defined(__clang__)
 __attribute__((format(printf, 5, 6)))
 #endif
-void page_add(page *p, const char *name, const char *title, page_kind kind, const char *format, ...);
+void page_add(page *p, const char *name, const char *title, page_kind kind, const char *format,
+              ...);
 /* False if it cannot be written, for errno's reason. */
 bool page_write(const page *p, const training *run);
 

@@ -46,7 +46,7 @@ static const char *hash_parameters(hk_parameters p, char text[HASH_TEXT]) {
 #endif
 }
 
-/* --- the files ---------------------------------------------------------------------------------- */
+/* --- the files -------------------------------------------------------------------------------- */
 
 enum { LOGS = 2, PATH_MOST = 4096 };
 
@@ -115,7 +115,7 @@ void runlog_close(training *run) {
     run->log = NULL;
 }
 
-/* --- lines ---------------------------------------------------------------------------------------- */
+/* --- lines ------------------------------------------------------------------------------------ */
 
 static void write_header(training *run, json *line) {
     const hk_context_info info = hk_context_describe(run->ctx);

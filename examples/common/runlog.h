@@ -17,10 +17,11 @@
 
        {"flow":{"step":1,"epoch":0,"parameters":{"1.weight":{...}, ...},"layers":{"1":{...}, ...}}}
 
-   A recorded step (hk_flow.h); `epoch`: how many lay before it, 0.5 in the middle of the first. Of a parameter: grad_mean, grad_std,
-   grad_min, grad_max, grad_max_abs, grad_l2, grad_zeros and grad_nonfinite (numbers of elements, of
-   `count`), weight_l2, update_ratio, one_sign. Of a layer: kind, out_mean to out_nonfinite and count of
-   its output, grad_l2 of the gradient there, ratio, one_sign_sample.
+   A recorded step (hk_flow.h); `epoch`: how many lay before it, 0.5 in the middle of the first. Of
+   a parameter: grad_mean, grad_std, grad_min, grad_max, grad_max_abs, grad_l2, grad_zeros and
+   grad_nonfinite (numbers of elements, of `count`), weight_l2, update_ratio, one_sign. Of a layer:
+   kind, out_mean to out_nonfinite and count of its output, grad_l2 of the gradient there, ratio,
+   one_sign_sample.
 
        {"units":{"epoch":0,"images":2000,"layers":{"2":{...}, ...}}}
 
@@ -44,8 +45,8 @@
 /* Starts the file, if one is wanted. False if it cannot be written; that has then been printed. */
 bool runlog_open(training *run);
 void runlog_epoch(training *run);
-/* A line of another kind: members are written between the two. False: no log is wanted; or it cannot be
-   written, which has then been printed. */
+/* A line of another kind: members are written between the two. False: no log is wanted; or it
+   cannot be written, which has then been printed. */
 bool runlog_begin(training *run, json *line);
 bool runlog_end(training *run, json *line);
 void runlog_close(training *run);

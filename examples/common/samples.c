@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- activations -------------------------------------------------------------------------------- */
+/* --- activations ------------------------------------------------------------------------------ */
 
 /* An index that walks on by no fixed distance, so that all units are met. */
 static int64_t scatter(int64_t k, int64_t stride) {
@@ -43,7 +43,7 @@ void samples_stop_values(samples *s) {
     for (int i = 0; i < s->panels; i++) hk_hook_enable(s->panel[i].hook, false);
 }
 
-/* --- gradients ---------------------------------------------------------------------------------- */
+/* --- gradients -------------------------------------------------------------------------------- */
 
 static void count_sizes(sizes *z, int64_t n, const float *value) {
     memset(z, 0, sizeof *z);
@@ -77,7 +77,7 @@ void samples_watch_gradients(samples *s, int when) {
 
 void samples_stop_gradients(samples *s) { hk_hook_enable(s->gradients, false); }
 
-/* --- begin and end ------------------------------------------------------------------------------ */
+/* --- begin and end ---------------------------------------------------------------------------- */
 
 /* Activations, and the last layer without one: what the loss gets. */
 static bool is_shown(const net_rows *r, int i) {

@@ -1,8 +1,8 @@
 /* samples.h: how activations and gradients are distributed at the start of training and at its end.
    SPDX-License-Identifier: MIT
 
-   Of activations a sample of their values over the probe images; of gradients every element, counted
-   by its size, powers of two. */
+   Of activations a sample of their values over the probe images; of gradients every element,
+   counted by its size, powers of two. */
 #ifndef EXAMPLES_SAMPLES_H
 #define EXAMPLES_SAMPLES_H
 

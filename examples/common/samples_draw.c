@@ -10,7 +10,7 @@
 
 enum { BINS = 60, ACROSS = 4, WIDTH = 1000, HEAD = 60, PANEL = 235 };
 
-/* --- activations -------------------------------------------------------------------------------- */
+/* --- activations ------------------------------------------------------------------------------ */
 
 static int ascending(const void *a, const void *b) {
     const float x = *(const float *)a, y = *(const float *)b;
@@ -147,7 +147,7 @@ bool samples_script_values(samples *s, gnuplot *plot) {
     return true;
 }
 
-/* --- gradients ---------------------------------------------------------------------------------- */
+/* --- gradients -------------------------------------------------------------------------------- */
 
 /* The greatest share of a size in a layer. */
 static double sizes_most(const samples *s) {

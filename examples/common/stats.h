@@ -1,9 +1,9 @@
 /* stats.h: what --stats and --out record while a network trains: gradients, updates, units.
    SPDX-License-Identifier: MIT
 
-   Gradients and updates (hk_flow.h) at least 20 times an epoch, in its first and in its last step; units
-   (hk_units.h) over the probe images, the first 2,000 training images as they are, before training and
-   at the end of each epoch. Nothing of it changes what is learned.
+   Gradients and updates (hk_flow.h) at least 20 times an epoch, in its first and in its last step;
+   units (hk_units.h) over the probe images, the first 2,000 training images as they are, before
+   training and at the end of each epoch. Nothing of it changes what is learned.
 
    Without --stats and --out the functions do nothing. */
 #ifndef EXAMPLES_STATS_H
@@ -15,12 +15,12 @@ enum { STATS_PROBE = 2000, STATS_RECORDS = 20 };
 
 /* Of a row (rows.h), over the epoch so far; NaN and -1 where there is nothing. */
 typedef struct stats_row {
-    double gradient,
-        update; /* means over the recorded steps: L2 norm of the weight's gradient; ratio */
-    double mean,
-        deviation; /* of the row's output: the activation's over the probe images, else as last recorded */
+    /* Means over the recorded steps: L2 norm of the weight's gradient; update ratio. */
+    double gradient, update;
+    int64_t records, updates; /* that they are over */
+    /* Of the output: the activation's over the probe images, else as last recorded. */
+    double mean, deviation;
     int64_t units, dead, zero, saturated, dormant, died, revived;
-    int64_t records, updates; /* that the means are over */
 } stats_row;
 
 typedef struct stats {
@@ -32,7 +32,8 @@ typedef struct stats {
     double *scratch; /* three numbers for each net_row */
     int64_t every, per_epoch, step;
     int64_t images; /* in the probe */
-    /* The time of steps with and without a look, of the third step and later ones; of all else that was done. */
+    /* The time of steps with and without a look, of the third step and later ones; of all else
+       that was done. */
     double looked, plain, spent;
     int64_t n_looked, n_plain, all_looked;
     double step_began;

@@ -14,9 +14,10 @@
        train_report(run, next);                           confusion matrix, test accuracy
        return train_end(run);                             destroys everything
 
-   As in the library, the first error is kept and what follows does nothing. Errors are one line on
-   stderr. Exit codes: 0; 1 training failed; 2 bad input (options, data files, a log that cannot be
-   written, a folder for pictures likewise, a device that is not there); 130 stopped by Ctrl-C, after the report. */
+   As in the library, the first error is kept and what follows does nothing. Errors are one line
+   on stderr. Exit codes: 0; 1 training failed; 2 bad input (options, data files, a log that
+   cannot be written, a folder for pictures likewise, a device that is not there); 130 stopped by
+   Ctrl-C, after the report. */
 #ifndef EXAMPLES_TRAIN_H
 #define EXAMPLES_TRAIN_H
 

@@ -14,7 +14,8 @@ static int ascending(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* A size that all but one in two hundred weights stay below, so that a few do not make the rest pale. */
+/* A size that all but one in two hundred weights stay below, so that a few do not make the rest
+   pale. */
 static double usual_most(int64_t n, const float *value) {
     float *size = malloc((size_t)n * sizeof *size);
     double most = picture_most(n, value);

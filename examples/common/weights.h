@@ -7,8 +7,9 @@
 
 enum { WEIGHTS_MOST = 60 }; /* units that are shown */
 
-/* Draws the incoming weights of the first units as images, FOLDER/weights.png. How many: 0 if the first
-   layer with weights is not linear on the pixels, or after an error, which is the context's or errno's. */
+/* Draws the incoming weights of the first units as images, FOLDER/weights.png. How many: 0 if
+   the first layer with weights is not linear on the pixels, or after an error, which is the
+   context's or errno's. */
 int weights_draw(training *run, const char *folder);
 
 #endif
