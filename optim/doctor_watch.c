@@ -222,22 +222,12 @@ static void note_updates(hk__doctor *d) {
     bool any = false;
     for (int i = 0; i < d->n_params; i++) {
         hk__watched_parameter *p = &d->params[i];
-        const int64_t n = hk_shape_count(p->param->shape);
         const bool moved = memcmp(p->before->data, p->param->data, bytes_of(p->param)) != 0;
         any |= moved;
         p->moved |= moved;
         const hk_tensor *grad = p->param->grad;
         p->had_grad = grad && !grad->clean;
         if (p->had_grad) memcpy(p->grad->data, grad->data, bytes_of(grad));
-        if (!d->sampled) continue;
-        double way = 0, size = 0;
-        for (int64_t k = 0; k < n; k++) {
-            const double from = hk__number_at(p->before, k),
-                         step = hk__number_at(p->param, k) - from;
-            way += step * step;
-            size += from * from;
-        }
-        if (size > 0) p->ratio += sqrt(way / size);
     }
     d->stepped = d->opt ? hk_optimizer_steps(d->opt) > d->optimizer_steps : any;
     d->updates += d->stepped;
