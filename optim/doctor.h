@@ -88,12 +88,13 @@ typedef struct hk__doctor {
     hk__watched *layers;
     hk__watched_parameter *params;
     hk_tensor **buffers;
-    hk_hook *after;
-    hk_tensor **probes; /* batches, for a look at the units */
+    hk_hook *before, *after; /* on the network, and on backward */
+    hk_tensor **probes;      /* batches, for a look at the units */
     int n_probes;
 
     /* the current step */
-    int64_t step; /* from 1 */
+    int64_t step;     /* from 1 */
+    hk_tensor *input; /* of the network, in its first pass */
     bool sampled, checked, looked;
     bool backward;           /* this step had a backward pass */
     bool stepped;            /* the last step had an update */

@@ -15,8 +15,8 @@ const hk__kind_row hk__kind_rows[HK__KINDS] = {
     [HK__NOT_ZEROED] = {"not_zeroed", "gradients of earlier steps are added up", 0.5,
                         "bits: equal to the last step's"},
     [HK__WRONG_DERIVATIVE] = {"wrong_derivative",
-                              "an operation's backward does not fit its forward", 0.1,
-                              "measured: hillock's own operations stay below 0.01"},
+                              "an operation's backward does not fit its forward", 0.15,
+                              "measured: hillock's own operations stay below 0.04"},
     [HK__UNTOUCHED] = {"untouched", "parameters that no gradient ever reaches", 0,
                        "the tape: none may be"},
     [HK__FROZEN] = {"frozen", "parameters with gradients that never move", 0, "bits: none may be"},
@@ -135,11 +135,12 @@ static void put_finding(page *p, int number, const hk_finding *f) {
 
 size_t hk_diagnosis_text(const hk_diagnosis *d, char *text, size_t size) {
     page p = {.text = text, .size = text ? size : 0};
-    char line[256], chance[64] = "";
+    char line[256], chance[64] = "", last[32] = "not finite";
     if (!d) return 0;
     if (d->chance > 0) snprintf(chance, sizeof chance, "; a constant answer has %.4g", d->chance);
-    snprintf(line, sizeof line, "%lld steps, %lld samples: loss %.4g in step 1, %.4g at the end%s.",
-             (long long)d->steps, (long long)d->samples, d->first_loss, d->last_loss, chance);
+    if (isfinite(d->last_loss)) snprintf(last, sizeof last, "%.4g", d->last_loss);
+    snprintf(line, sizeof line, "%lld steps, %lld samples: loss %.4g in step 1, %s at the end%s.",
+             (long long)d->steps, (long long)d->samples, d->first_loss, last, chance);
     put_words(&p, 0, line);
     if (d->count == 0) put_words(&p, 0, "Healthy: nothing was found.");
     if (d->count > 1)

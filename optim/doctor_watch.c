@@ -54,6 +54,12 @@ static void on_forward(hk_module *m, hk_tensor *x, hk_tensor *y, void *arg) {
     }
 }
 
+static void on_begin(hk_module *m, hk_tensor *x, hk_tensor *y, void *arg) {
+    (void)m, (void)y;
+    hk__doctor *d = arg;
+    if (!d->input) d->input = x;
+}
+
 static void on_gradient(hk_tensor *t, hk_tensor *grad, void *arg) {
     hk__watched_parameter *p = arg;
     p->reached = true;
@@ -143,11 +149,13 @@ hk_status hk__doctor_watch(hk__doctor *d) {
         d->buffers[i] = hk_tensor_keep(buffers.items[i]);
         d->n_buffers++;
     }
+    d->before = hk_hook_before(d->net, on_begin, d);
     d->after = hk_hook_backward(ctx, on_backward, d);
     return ctx->status;
 }
 
 void hk__doctor_unwatch(hk__doctor *d) {
+    hk_hook_remove(d->before);
     hk_hook_remove(d->after);
     for (int i = 0; i < d->n_layers; i++) hk_hook_remove(d->layers[i].hook);
     for (int i = 0; i < d->n_params; i++) {
@@ -173,6 +181,7 @@ static size_t bytes_of(const hk_tensor *t) {
 void hk__doctor_before_step(hk__doctor *d) {
     d->backward = false;
     d->looked = false;
+    d->input = NULL;
     d->optimizer_steps = hk_optimizer_steps(d->opt);
     for (int i = 0; i < d->n_layers; i++) d->layers[i].out = NULL;
     for (int i = 0; i < d->n_params; i++)
