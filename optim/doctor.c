@@ -65,10 +65,10 @@ static hk_status run_steps(hk__doctor *d) {
             const hk_status status =
                 hk__doctor_data_add(ctx, &d->data, d->config.probe, made.x, made.y, made.out);
             if (status == HK_OK) hk__doctor_after_step(d, &made);
-            if (d->n_probes == 0 || d->data.batches <= HK__PROBES) keep_probe(d, made.x);
+            keep_probe(d, d->input);
         }
         if (hk_step_end(ctx) != HK_OK || !go_on || forgiven || !isfinite(d->loss[d->step - 1])) {
-            d->step++;
+            if (go_on || forgiven || made.loss) d->step++; /* the one that was made counts */
             break;
         }
     }

@@ -37,6 +37,31 @@ static void make_sensible(patient_plan *plan) {
     }
 }
 
+/* Other starts, other optimizers, the networks of the other tests, residual ones. */
+static void expect_healthy_others(int seed) {
+    static const char *const optimizers[] = {"momentum", "adamw", "rmsprop"};
+    for (int net = 0; net < 3; net++) expect_healthy(&nets[net], seed, net_steps[net]);
+    for (int i = 0; i < hk_init_count(); i++) {
+        patient_plan plan = nets[i % 2];
+        plan.init = hk_init_name(i);
+        plan.optimizer = "adam";
+        plan.lr = 0.002;
+        plan.activation = i % 2 ? "relu" : "tanh";
+        expect_healthy(&plan, seed, 300);
+    }
+    for (int i = 0; i < 3; i++) {
+        patient_plan plan = nets[0];
+        plan.optimizer = optimizers[i];
+        plan.lr = i == 0 ? 0.02 : 0.001;
+        expect_healthy(&plan, seed, 300);
+    }
+    patient_plan plan = nets[0];
+    plan.net = "residual";
+    plan.depth = 8;
+    plan.normed = true;
+    expect_healthy(&plan, seed, 200);
+}
+
 static void healthy(void **state) {
     (void)state;
     static const int depths[] = {2, 3, 5, 10};
@@ -57,7 +82,7 @@ static void healthy(void **state) {
                 expect_healthy(&plan, seed, 400);
             }
         }
-        for (int net = 0; net < 3; net++) expect_healthy(&nets[net], seed, net_steps[net]);
+        expect_healthy_others(seed);
     }
     print_message("%d healthy runs, %d alarms\n", runs, alarms);
     assert_true(runs >= 40);
