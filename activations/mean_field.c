@@ -28,8 +28,9 @@ static const double least = 1e-140, most = 1e140;
 
 /* --- expectations -------------------------------------------------------------------------------------------- */
 
-/* E f², E f'², and d/dq E f². */
-typedef enum kind { SIGNAL, SLOPE, STABILITY } kind;
+/* E f², E f'², and d/dq E f² in two forms: E f²·(z² - 1)/2q also holds where f jumps, E f·f'·z/√q loses fewer digits where
+   q is small. */
+typedef enum kind { SIGNAL, SLOPE, GROWTH, GROWTH_OF_SMALL } kind;
 
 typedef struct integrand {
     const hk_activation_spec *spec;
@@ -65,22 +66,23 @@ static void slopes_at(const hk_activation_spec *spec, double *x, double *d) {
                                                                spec->value);
 }
 
-/* What the density is multiplied by, at one node. d/dq of E f² moves to the density, E f²·(z² - 1)/2q, which also holds
-   where f jumps. */
-static double factor(const integrand *f, double z, double y) {
-    return f->kind == STABILITY ? y * y * (z * z - 1) / (2 * f->root * f->root) : y * y;
-}
-
 static double integral(const integrand *f, double a, double b) {
-    const double middle = (a + b) / 2, half = (b - a) / 2;
-    double z[NODES], x[NODES], y[NODES], sum = 0;
+    const double middle = (a + b) / 2, half = (b - a) / 2, root = f->root;
+    double z[NODES], x[NODES], y[NODES], d[NODES], sum = 0;
     for (int i = 0; i < NODES; i++) {
         z[i] = middle + (i % 2 ? half : -half) * node[i / 2];
-        x[i] = f->root * z[i];
+        x[i] = root * z[i];
     }
-    (f->kind == SLOPE ? slopes_at : values_at)(f->spec, x, y);
-    for (int i = 0; i < NODES; i++)
-        sum += weight[i / 2] * factor(f, z[i], y[i]) * exp(-z[i] * z[i] / 2);
+    if (f->kind != SLOPE) values_at(f->spec, x, y);
+    if (f->kind == SLOPE || f->kind == GROWTH_OF_SMALL) slopes_at(f->spec, x, d);
+    for (int i = 0; i < NODES; i++) {
+        const double factor = f->kind == SIGNAL  ? y[i] * y[i]
+                              : f->kind == SLOPE ? d[i] * d[i]
+                              : f->kind == GROWTH
+                                  ? y[i] * y[i] * (z[i] * z[i] - 1) / (2 * root * root)
+                                  : y[i] * d[i] * z[i] / root;
+        sum += weight[i / 2] * factor * exp(-z[i] * z[i] / 2);
+    }
     return sum * half * 0.39894228040143267794;
 }
 
@@ -160,14 +162,11 @@ static double next(const network *n, double q) {
     return n->weights * moment(n->spec, q, SIGNAL) + n->biases;
 }
 
-/* dq'/dq. Near q = 0 the form of STABILITY would cancel: there, f is a straight line on each side. */
+/* dq'/dq; at q = 0, where f(0) = 0 or there are no weights, that of f's two straight lines. */
 static double stability_at(const network *n, double q) {
-    if (q > 1e-6) return n->weights * moment(n->spec, q, STABILITY);
-    const double h = sqrt(q) / 2, a = hk_activation_value(n->spec, h),
-                 b = hk_activation_value(n->spec, -h), c = hk_activation_value(n->spec, 0);
-    /* Half of (f²)'' by differences, plus the slopes at 0, where f(0) = 0. */
-    if (c == 0 || !(q > least)) return n->weights * slope_on_both_sides(n->spec, least);
-    return n->weights * (a * a + b * b - 2 * c * c) / (2 * h * h);
+    if (!(q >= least)) return n->weights * slope_on_both_sides(n->spec, least);
+    return n->weights *
+           moment(n->spec, q, q > 1e-4 || n->spec->info->surrogate ? GROWTH : GROWTH_OF_SMALL);
 }
 
 /* Where q, which still moves after all layers, will come to: the next fixed point in its direction, beyond which lengths

@@ -42,20 +42,20 @@ typedef struct stats_job {
 } stats_job;
 
 static void join(hk__moments *a, const hk__moments *b) {
-    a->zeros += b->zeros;
-    a->nonfinite += b->nonfinite;
-    if (b->count == 0) return;
+    const int64_t zeros = a->zeros + b->zeros, nonfinite = a->nonfinite + b->nonfinite;
     if (a->count == 0) {
-        a->min = b->min;
-        a->max = b->max;
+        *a = *b;
+    } else if (b->count > 0) {
+        const double na = (double)a->count, nb = (double)b->count, n = na + nb;
+        const double d = b->mean - a->mean;
+        a->squares += b->squares + d * d * (na * nb / n);
+        a->mean += d * (nb / n);
+        a->min = b->min < a->min ? b->min : a->min;
+        a->max = b->max > a->max ? b->max : a->max;
+        a->count += b->count;
     }
-    const double na = (double)a->count, nb = (double)b->count, n = na + nb;
-    const double d = b->mean - a->mean;
-    a->squares += b->squares + d * d * (na * nb / n);
-    a->mean += d * (nb / n);
-    a->min = b->min < a->min ? b->min : a->min;
-    a->max = b->max > a->max ? b->max : a->max;
-    a->count += b->count;
+    a->zeros = zeros;
+    a->nonfinite = nonfinite;
 }
 
 static void stats_part(void *arg, int64_t block, int worker) {

@@ -81,8 +81,8 @@ typedef struct hk_units_layer {
 
 typedef struct hk_units hk_units;
 
-/* net: the root of a built tree with at least one activation module. Belongs to the context, until
-   hk_units_destroy, which comes before that of net. */
+/* net: the root of a built tree with at least one activation module. Belongs to the context, until hk_units_destroy. Once
+   net is destroyed, what was counted can still be read. */
 HK_API hk_units *hk_units_create(hk_module *net, const hk_units_config *config);
 /* Runs net on x, in evaluation mode, without recording and with all buffers left alone, and takes it into account.
    What net's modes were before they are again. After an error what the round had so far is forgotten. */

@@ -14,7 +14,6 @@ typedef struct state {
     int n_modules;
     bool *training, *requires; /* of modules, of parameters */
     hk_parameters parameters;
-    hk_hook *after; /* hooks of backward passes: these passes train nothing */
 } state;
 
 /* Saves the modes of m and all below, or puts them back; how many there are. */
@@ -43,22 +42,13 @@ static hk_status set_state(hk__study *s, state *was) {
     was->buffers_off = ctx->buffers_off;
     ctx->buffers_off = true;
     was->recording = hk_grad_enable(ctx, true);
-    HK_TRY(ctx->status);
-    was->after = ctx->tape->after.first;
-    ctx->tape->after.first = NULL;
-    return HK_OK;
+    return ctx->status;
 }
 
 /* Also that no training step has passed: random draws would be others. */
 static void restore_state(hk__study *s, state *was) {
     s->ctx->stepped_backward = false;
     if (!was->training) return;
-    hk_hook **end = &was->after; /* a hook may have added one meanwhile */
-    while (*end) end = &(*end)->next;
-    if (s->ctx->tape) {
-        *end = s->ctx->tape->after.first;
-        s->ctx->tape->after.first = was->after;
-    }
     (void)hk_grad_enable(s->ctx, was->recording);
     s->ctx->buffers_off = was->buffers_off;
     (void)each_mode(s->m, was->training, true);

@@ -56,11 +56,23 @@ static hk_status forward_product(hk__study *s, const double *v, double *jv) {
     return read_into(s, direction ? hk_jvp(s->ctx, s->y, 1, &s->x, &direction) : NULL, jv);
 }
 
+/* Without the hooks of backward passes: this one trains nothing. */
+static bool quiet_backward(hk__study *s, hk_tensor *gradient) {
+    hk__hooks *hooks = &s->ctx->tape->after;
+    hk_hook *first = hooks->first, **end = &first;
+    hooks->first = NULL;
+    const bool done = hk_backward_from(s->ctx, s->y, gradient) == HK_OK;
+    while (*end) end = &(*end)->next;
+    *end = hooks->first; /* added meanwhile, by the hook of a gradient */
+    hooks->first = first;
+    return done;
+}
+
 /* ju = Jᵀ·u of each sample. */
 static hk_status reverse_product(hk__study *s, const double *u, double *ju) {
     hk_tensor *gradient = tensor_of(s, s->y, u);
     hk_zero_grad(s->x);
-    const bool done = gradient && hk_backward_from(s->ctx, s->y, gradient) == HK_OK;
+    const bool done = gradient && quiet_backward(s, gradient);
     return read_into(s, done ? hk_grad(s->x) : NULL, ju);
 }
 

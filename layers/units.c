@@ -25,7 +25,7 @@ static void free_place(hk__units_place *p) {
 
 static void units_free(hk__object *object) {
     hk_units *u = (hk_units *)object;
-    for (int i = 0; u->hooks && i < u->n_modules; i++) hk_hook_remove(u->hooks[i]);
+    for (int i = 0; u->net && u->hooks && i < u->n_modules; i++) hk_hook_remove(u->hooks[i]);
     for (int i = 0; i < u->n_places; i++) free_place(u->places[i]);
     free(u->places);
     free(u->modules);
@@ -90,6 +90,9 @@ static hk_status settle(hk_context *ctx, const hk_units_config *given, hk_units_
 
 static void see(hk_module *m, hk_tensor *x, hk_tensor *y, void *arg);
 
+/* The network is destroyed, and all hooks of it end. */
+static void net_ended(void *arg) { ((hk_units *)arg)->net = NULL; }
+
 /* Hooks of everything that is to be seen, off. */
 static hk_status watch(hk_units *u) {
     int activations = 0;
@@ -100,6 +103,7 @@ static hk_status watch(hk_units *u) {
         if (!is_activation && !is_source(m) && !is_norm(m)) continue;
         u->hooks[i] = hk_hook_forward(m, see, u);
         hk_hook_enable(u->hooks[i], false);
+        if (u->hooks[i]) u->hooks[i]->ended = net_ended;
     }
     HK_TRY(u->object.ctx->status);
     return activations > 0 ? HK_OK
@@ -280,6 +284,12 @@ static void enable_hooks(hk_units *u, bool on) {
     for (int i = 0; i < u->n_modules; i++) hk_hook_enable(u->hooks[i], on);
 }
 
+static hk_status check_net(const hk_units *u) {
+    HK_TRY(u->object.ctx->status);
+    return u->net ? HK_OK
+                  : hk_fail(u->object.ctx, HK_ERR_STATE, "units", "the network was destroyed");
+}
+
 /* What was added so far is of no use without the rest. */
 static void forget_round(hk_units *u) {
     u->samples = 0;
@@ -289,7 +299,7 @@ static void forget_round(hk_units *u) {
 hk_status hk_units_add(hk_units *units, hk_tensor *x) {
     if (!units) return HK_ERR_ARGUMENT;
     hk_context *ctx = units->object.ctx;
-    HK_TRY(ctx->status);
+    HK_TRY(check_net(units));
     if (!x || x->shape.rank < 1)
         return hk_fail(ctx, HK_ERR_ARGUMENT, "units", "a batch of images must be given");
     for (int i = 0; i < units->n_modules; i++) {
@@ -316,7 +326,7 @@ hk_status hk_units_add(hk_units *units, hk_tensor *x) {
 hk_status hk_units_end(hk_units *units) {
     if (!units) return HK_ERR_ARGUMENT;
     hk_context *ctx = units->object.ctx;
-    HK_TRY(ctx->status);
+    HK_TRY(check_net(units));
     if (units->samples == 0)
         return hk_fail(ctx, HK_ERR_STATE, "units", "nothing was added: hk_units_add comes first");
     for (int i = 0; i < units->n_places; i++) hk__units_judge(units, units->places[i]);

@@ -65,10 +65,10 @@ static hk_status run_steps(hk__doctor *d) {
             const hk_status status =
                 hk__doctor_data_add(ctx, &d->data, d->config.probe, made.x, made.y, made.out);
             if (status == HK_OK) hk__doctor_after_step(d, &made);
-            if (d->n_probes == 0 || d->data.batches <= HK__PROBES) keep_probe(d, made.x);
+            keep_probe(d, d->input);
         }
         if (hk_step_end(ctx) != HK_OK || !go_on || forgiven || !isfinite(d->loss[d->step - 1])) {
-            d->step++;
+            if (go_on || forgiven || made.loss) d->step++; /* the one that was made counts */
             break;
         }
     }
@@ -79,7 +79,6 @@ static hk_status run_steps(hk__doctor *d) {
 /* --- putting back ------------------------------------------------------------------------------------------------- */
 
 static void put_back(hk__doctor *d, const optimizer_copy *copy) {
-    const hk_parameters buffers = hk_module_buffers(d->net);
     for (int i = 0; i < d->n_params; i++) {
         hk_tensor *p = d->params[i].param;
         memcpy(p->data, d->params[i].start->data,
@@ -87,7 +86,7 @@ static void put_back(hk__doctor *d, const optimizer_copy *copy) {
         hk_zero_grad(p);
     }
     for (int i = 0; i < d->n_buffers; i++) {
-        hk_tensor *b = buffers.items[i];
+        hk_tensor *b = d->net->all_buffers[i];
         memcpy(b->data, d->buffers[i]->data,
                (size_t)hk_shape_count(b->shape) * hk_dtype_size(b->dtype));
     }

@@ -28,7 +28,6 @@ typedef struct hk__watched_parameter {
     bool had_grad;               /* grad holds that of the last step */
     bool reached, pulled, moved; /* by a gradient; by one that is not 0; from the start */
     bool trained;                /* the optimizer has it, with a rate above 0 */
-    double ratio;                /* sum over sampled steps of |update|/|weights| */
     double equal;                /* share of units equal to another one, when all was over */
 } hk__watched_parameter;
 
@@ -69,7 +68,8 @@ typedef struct hk__data {
 /* The worst layer of units, at the start or at the end. */
 typedef struct hk__worst {
     double dead, saturated; /* shares */
-    int64_t units, by_bias; /* of the layer with the most dead ones; how many of these died of their bias */
+    int64_t units,
+        by_bias; /* of the layer with the most dead ones; how many of these died of their bias */
     char dead_place[96], saturated_place[96], dead_name[48], saturated_name[48];
 } hk__worst;
 
@@ -88,12 +88,13 @@ typedef struct hk__doctor {
     hk__watched *layers;
     hk__watched_parameter *params;
     hk_tensor **buffers;
-    hk_hook *after;
-    hk_tensor **probes; /* batches, for a look at the units */
+    hk_hook *before, *after; /* on the network, and on backward */
+    hk_tensor **probes;      /* batches, for a look at the units */
     int n_probes;
 
     /* the current step */
-    int64_t step; /* from 1 */
+    int64_t step;     /* from 1 */
+    hk_tensor *input; /* of the network, in its first pass */
     bool sampled, checked, looked;
     bool backward;           /* this step had a backward pass */
     bool stepped;            /* the last step had an update */
@@ -159,7 +160,7 @@ const char *hk__doctor_shift_name(int shift);
 /* The largest eigenvalue of the features' correlations over that of noise (Marchenko and Pastur 1967). */
 double hk__doctor_structure(const hk__data *data);
 
-/* --- doctor_rules.c, doctor_rules_net.c, doctor_text.c ------------------------------------------------------------ */
+/* --- doctor_rules.c, doctor_rules_data.c, doctor_rules_net.c, doctor_text.c ------------------------------------------------------------ */
 
 typedef enum hk__kind {
     HK__NOT_FINITE_AT_ONCE,
@@ -197,10 +198,16 @@ typedef struct hk__kind_row {
     const char *source;
 } hk__kind_row;
 extern const hk__kind_row hk__kind_rows[HK__KINDS];
+static inline double hk__doctor_limit(hk__kind kind) { return hk__kind_rows[kind].threshold; }
+
+/* What a finding says; <stdio.h> is needed. */
+#define HK__SAY(finding, ...) snprintf((finding)->text, sizeof(finding)->text, __VA_ARGS__)
+#define HK__ADVISE(finding, ...) snprintf((finding)->advice, sizeof(finding)->advice, __VA_ARGS__)
 
 /* A finding to be filled in, behind those there are; *advice is empty. A stand-in that is thrown away when there are too many. */
 hk_finding *hk__doctor_found(hk_diagnosis *result, hk__kind kind, double value, const char *where);
 void hk__doctor_judge(hk__doctor *d, hk_diagnosis *result);
+void hk__doctor_judge_data(const hk__doctor *d, hk_diagnosis *result, bool poor);
 void hk__doctor_judge_net(hk__doctor *d, hk_diagnosis *result, bool poor);
 void hk__doctor_judge_end(hk__doctor *d, hk_diagnosis *result, bool poor);
 

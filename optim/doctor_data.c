@@ -31,6 +31,8 @@ void hk__doctor_data_free(hk__data *data) {
 static hk_status start(hk_context *ctx, hk__data *data, int64_t probe, int64_t features,
                        int64_t classes) {
     data->features = features;
+    /* No more than 64 MB of them. */
+    if (probe > (1 << 24) / (features + 1) + 1) probe = (1 << 24) / (features + 1) + 1;
     data->capacity = probe;
     data->classes = classes;
     data->first_nonfinite = -1;

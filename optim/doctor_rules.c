@@ -1,4 +1,4 @@
-/* doctor_rules.c: what the evidence of an examination means: gradients, updates, inputs, labels, the rate.
+/* doctor_rules.c: what the evidence of an examination means: gradients, updates, the rate.
    SPDX-License-Identifier: MIT
 
    Findings are made in the order of hk__kind: causes before what follows from them. What hurts in some networks alone, such
@@ -11,8 +11,6 @@
 #include <string.h>
 
 enum { NAME = 96 };
-#define SAY(finding, ...) snprintf((finding)->text, sizeof(finding)->text, __VA_ARGS__)
-#define ADVISE(finding, ...) snprintf((finding)->advice, sizeof(finding)->advice, __VA_ARGS__)
 
 hk_finding *hk__doctor_found(hk_diagnosis *result, hk__kind kind, double value, const char *where) {
     hk_finding *f = &result->finding[HK_FINDINGS_MOST - 1];
@@ -26,8 +24,6 @@ hk_finding *hk__doctor_found(hk_diagnosis *result, hk__kind kind, double value, 
     snprintf(f->where, sizeof f->where, "%s", where);
     return f;
 }
-
-static double limit(hk__kind kind) { return hk__kind_rows[kind].threshold; }
 
 /* "0.weight", "0.weight and 0.bias", "0.weight and 4 more" */
 static void list_names(const hk__doctor *d, const bool *which, char text[NAME]) {
@@ -64,7 +60,7 @@ static void summarise(const hk__doctor *d, hk_diagnosis *r) {
 /* Whether the loss did not fall far below what a constant answer has. */
 static bool is_poor(const hk_diagnosis *r) {
     const double base = r->chance > 0 ? r->chance : r->first_loss;
-    return !(r->last_loss <= limit(HK__NO_PROGRESS) * base);
+    return !(r->last_loss <= hk__doctor_limit(HK__NO_PROGRESS) * base);
 }
 
 /* --- steps -------------------------------------------------------------------------------------------------------- */
@@ -73,53 +69,55 @@ static void judge_finite_at_once(const hk__doctor *d, hk_diagnosis *r) {
     const hk__data *data = &d->data;
     if (data->x_nonfinite > 0) {
         hk_finding *f = hk__doctor_found(r, HK__NOT_FINITE_AT_ONCE, (double)data->x_nonfinite, "x");
-        SAY(f,
+        HK__SAY(
+            f,
             "%lld values of the inputs are NaN or infinite, the first at element %lld of a batch.",
             (long long)data->x_nonfinite, (long long)data->first_nonfinite);
-        ADVISE(f, "Clean the data: leave such samples out, or put the feature's mean there.");
+        HK__ADVISE(f, "Clean the data: leave such samples out, or put the feature's mean there.");
     } else if (d->nonfinite_step == 1) {
         hk_finding *f = hk__doctor_found(r, HK__NOT_FINITE_AT_ONCE, 1, d->nonfinite_place);
-        SAY(f, "In the very first step %s is NaN or infinite, before any update.",
-            d->nonfinite_what[0] ? d->nonfinite_what : "a value");
-        ADVISE(f, "Look at what this operation gets: the logarithm of 0, a division by 0, an "
-                  "exponential of "
-                  "much. hk_nan_guard(ctx, true) names the element.");
+        HK__SAY(f, "In the very first step %s is NaN or infinite, before any update.",
+                d->nonfinite_what[0] ? d->nonfinite_what : "a value");
+        HK__ADVISE(f, "Look at what this operation gets: the logarithm of 0, a division by 0, an "
+                      "exponential of "
+                      "much. hk_nan_guard(ctx, true) names the element.");
     }
 }
 
 static void judge_updates(const hk__doctor *d, hk_diagnosis *r) {
     if (d->passes == 0 && d->nonfinite_step == 0) {
         hk_finding *f = hk__doctor_found(r, HK__NO_UPDATE, 0, "");
-        SAY(f, "In %lld steps there was no backward pass, so there are no gradients.",
-            (long long)d->step);
-        ADVISE(f, "Call hk_backward(ctx, loss) in each step.");
+        HK__SAY(f, "In %lld steps there was no backward pass, so there are no gradients.",
+                (long long)d->step);
+        HK__ADVISE(f, "Call hk_backward(ctx, loss) in each step.");
     } else if (d->updates == 0 && d->nonfinite_step == 0) {
         hk_finding *f = hk__doctor_found(r, HK__NO_UPDATE, 0, "");
-        SAY(f, "In %lld steps with gradients the optimizer made no update.", (long long)d->step);
-        ADVISE(f, "Call hk_optimizer_step(opt) after hk_backward.");
+        HK__SAY(f, "In %lld steps with gradients the optimizer made no update.",
+                (long long)d->step);
+        HK__ADVISE(f, "Call hk_optimizer_step(opt) after hk_backward.");
     }
     const double share = d->zero_checks > 0 ? (double)d->not_zeroed / (double)d->zero_checks : 0;
-    if (share > limit(HK__NOT_ZEROED)) {
+    if (share > hk__doctor_limit(HK__NOT_ZEROED)) {
         hk_finding *f = hk__doctor_found(r, HK__NOT_ZEROED, share, d->left_over);
-        SAY(f,
-            "In %.0f %% of the steps backward began with the gradient that the step before had "
-            "left, and "
-            "added to it. So the update is the sum over all steps so far.",
-            100 * share);
-        ADVISE(f, "Call hk_optimizer_zero_grad(opt) before hk_backward in each step.");
+        HK__SAY(f,
+                "In %.0f %% of the steps backward began with the gradient that the step before had "
+                "left, and "
+                "added to it. So the update is the sum over all steps so far.",
+                100 * share);
+        HK__ADVISE(f, "Call hk_optimizer_zero_grad(opt) before hk_backward in each step.");
     }
 }
 
 static void judge_derivative(const hk__doctor *d, hk_diagnosis *r) {
     const hk__derivative *e = &d->derivative;
-    if (!(e->error > limit(HK__WRONG_DERIVATIVE))) return;
+    if (!(e->error > hk__doctor_limit(HK__WRONG_DERIVATIVE))) return;
     hk_finding *f = hk__doctor_found(r, HK__WRONG_DERIVATIVE, e->error, e->place);
-    SAY(f,
-        "The backward of operation '%s' does not fit its forward: along random directions its "
-        "gradient "
-        "and the difference of its results are apart by %.2g of their size.",
-        e->op, e->error);
-    ADVISE(
+    HK__SAY(f,
+            "The backward of operation '%s' does not fit its forward: along random directions its "
+            "gradient "
+            "and the difference of its results are apart by %.2g of their size.",
+            e->op, e->error);
+    HK__ADVISE(
         f,
         "Correct the derivative of '%s' and check it with hk_gradcheck. If a stand-in is meant (a "
         "straight-through estimator), this is no fault.",
@@ -135,12 +133,12 @@ static void judge_reach(const hk__doctor *d, hk_diagnosis *r) {
     if (untouched > 0) {
         list_names(d, which, names);
         hk_finding *f = hk__doctor_found(r, HK__UNTOUCHED, untouched, names);
-        SAY(f,
-            "No gradient ever reached %d of %d parameters: the loss does not depend on them "
-            "through "
-            "recorded operations.",
-            untouched, d->n_params);
-        ADVISE(
+        HK__SAY(f,
+                "No gradient ever reached %d of %d parameters: the loss does not depend on them "
+                "through "
+                "recorded operations.",
+                untouched, d->n_params);
+        HK__ADVISE(
             f,
             "Use these layers in forward, and hand tensors on as they are: what is made from "
             "hk_tensor_data by hk_constant, or while hk_grad_enable is off, passes no gradient.");
@@ -152,12 +150,13 @@ static void judge_reach(const hk__doctor *d, hk_diagnosis *r) {
     if (frozen > 0) {
         list_names(d, which, names);
         hk_finding *f = hk__doctor_found(r, HK__FROZEN, frozen, names);
-        SAY(f,
+        HK__SAY(
+            f,
             "%d of %d parameters have gradients but never move: the optimizer does not have them, "
             "or "
             "with a rate of 0.",
             frozen, d->n_params);
-        ADVISE(
+        HK__ADVISE(
             f,
             "Give hk_module_parameters of the whole network to the optimizer, and groups a factor "
             "above 0. If they are frozen on purpose, this is no fault.");
@@ -176,175 +175,27 @@ static void judge_modes(const hk__doctor *d, hk_diagnosis *r) {
     }
     if (n > 0) {
         hk_finding *f = hk__doctor_found(r, HK__EVALUATION, n, where);
-        SAY(f,
+        HK__SAY(
+            f,
             "%d layers that act in training alone (dropout, batch norm) are trained in evaluation "
             "mode.",
             n);
-        ADVISE(f,
-               "Call hk_module_train(net, true) before training goes on, after each evaluation.");
+        HK__ADVISE(
+            f, "Call hk_module_train(net, true) before training goes on, after each evaluation.");
     }
     if (!d->output_op[0]) return;
     hk_finding *f = hk__doctor_found(r, HK__OUTPUT, 1, d->output_place);
-    SAY(f,
-        "'%s' stands directly before %s, which applies its own %s. So the classes' scores are "
-        "squeezed "
-        "twice: the loss cannot come near 0, and gradients are small.",
-        d->output_op, d->output_loss,
-        strcmp(d->output_loss, "cross_entropy") == 0 ? "softmax" : "sigmoid");
-    ADVISE(
+    HK__SAY(f,
+            "'%s' stands directly before %s, which applies its own %s. So the classes' scores are "
+            "squeezed "
+            "twice: the loss cannot come near 0, and gradients are small.",
+            d->output_op, d->output_loss,
+            strcmp(d->output_loss, "cross_entropy") == 0 ? "softmax" : "sigmoid");
+    HK__ADVISE(
         f,
         "Leave '%s' out: the last layer is linear, and its output goes to the loss as it is. Apply "
         "softmax only to show probabilities.",
         d->output_op);
-}
-
-/* --- inputs and labels ----------------------------------------------------------------------------------------------- */
-
-static double largest_share(const hk__data *data) {
-    int64_t most = 0;
-    for (int64_t c = 0; c < data->classes; c++)
-        if (data->counts[c] > most) most = data->counts[c];
-    return data->labelled > 0 ? (double)most / (double)data->labelled : 1;
-}
-
-/* What answering by chance reaches, with four standard deviations on top. */
-static double chance_limit(const hk__data *data, int64_t tested) {
-    const double p = largest_share(data);
-    return p + limit(HK__LABELS) * sqrt(p * (1 - p) / (double)(tested > 0 ? tested : 1));
-}
-
-static bool judge_one_class(const hk__doctor *d, hk_diagnosis *r) {
-    const hk__data *data = &d->data;
-    const double mean = (double)data->samples / (double)(data->batches > 0 ? data->batches : 1);
-    if (!(r->chance > 0) || mean < 8) return false;
-    const double share = data->batch_entropy / (double)data->labelled / r->chance;
-    if (!(share < limit(HK__ONE_CLASS))) return false;
-    hk_finding *f = hk__doctor_found(r, HK__ONE_CLASS, share, "y");
-    SAY(f,
-        "Batches hold few classes each: the entropy of a batch's labels is %.0f %% of that of all "
-        "labels. "
-        "Each step forgets what the others taught.",
-        100 * share);
-    ADVISE(f, "Shuffle: hk_loader_config.shuffle = true.");
-    return true;
-}
-
-static void judge_missing(const hk__doctor *d, hk_diagnosis *r) {
-    const hk__data *data = &d->data;
-    if (data->classes < 2 ||
-        (double)data->labelled / (double)data->classes < limit(HK__CLASS_MISSING))
-        return;
-    int64_t missing = 0, first = -1;
-    for (int64_t c = 0; c < data->classes; c++)
-        if (data->counts[c] == 0 && missing++ == 0) first = c;
-    if (missing == 0) return;
-    hk_finding *f = hk__doctor_found(r, HK__CLASS_MISSING, (double)missing, "y");
-    SAY(f, "%lld of %lld classes never came up in %lld labels: class %lld%s.", (long long)missing,
-        (long long)data->classes, (long long)data->labelled, (long long)first,
-        missing > 1 ? " and others" : "");
-    ADVISE(f, "Look at how the data are chosen and split: every class must be among the training "
-              "samples. If "
-              "there are fewer classes, make the last layer as wide as there are.");
-}
-
-static void judge_relation(const hk__doctor *d, hk_diagnosis *r, bool poor, bool noise) {
-    const hk__data *data = &d->data;
-    if (!(r->chance > 0) || data->kept < 100) return;
-    int64_t tested;
-    const double own = hk__doctor_nearest_mean(data, 0, &tested);
-    const double chance = chance_limit(data, tested);
-    double best = 0;
-    int shift = 0;
-    for (int k = 1; k < HK__SHIFTS && own <= chance; k++) {
-        int64_t n;
-        const double there = hk__doctor_nearest_mean(data, k, &n);
-        if (n < 50 || !(there > best)) continue;
-        best = there;
-        shift = k;
-    }
-    if (shift > 0 && best > 2 * chance) {
-        hk_finding *f = hk__doctor_found(r, HK__LABELS, own, "y");
-        SAY(f,
-            "Labels are out of step with inputs: the nearest class mean is right for %.0f %% of "
-            "the "
-            "samples, no more than chance, but for %.0f %% with the label %s.",
-            100 * own, 100 * best, hk__doctor_shift_name(shift));
-        ADVISE(f, "Shuffle, crop and batch inputs and labels by the same indices; each label "
-                  "belongs to the "
-                  "sample of its own place.");
-    } else if (poor && !noise && own <= chance) {
-        hk_finding *f = hk__doctor_found(r, HK__LABELS, own, "y");
-        SAY(f,
-            "Labels show no relation to inputs: the nearest class mean is right for %.0f %% of the "
-            "samples, "
-            "no more than chance, and the loss stays at that of a constant answer.",
-            100 * own);
-        ADVISE(f, "Look at some inputs with their labels: both must be read, shuffled and cut in "
-                  "the same "
-                  "order.");
-    }
-}
-
-static void judge_data(const hk__doctor *d, hk_diagnosis *r, bool poor) {
-    const hk__data *data = &d->data;
-    if (data->features == 0 || data->samples < 2 || data->x_nonfinite > 0) return;
-    const double constant = hk__doctor_constant_share(data), structure = hk__doctor_structure(data);
-    int64_t tested = 0;
-    const double own = r->chance > 0 ? hk__doctor_nearest_mean(data, 0, &tested) : 0;
-    const bool noise = poor && data->kept >= 100 && structure < limit(HK__NO_INFORMATION) &&
-                       own <= chance_limit(data, tested);
-    if (constant >= 1) {
-        hk_finding *f = hk__doctor_found(r, HK__NO_INFORMATION, constant, "x");
-        SAY(f,
-            "All inputs are the same%s: they say nothing about what is wanted, and the loss cannot "
-            "fall "
-            "below that of a constant answer.",
-            data->low[0] == 0 && data->high[0] == 0 ? ", zeros" : "");
-        ADVISE(f,
-               "Look at what is read: a wrong path, a buffer that is never filled, a scale of 0.");
-    } else if (noise) {
-        hk_finding *f = hk__doctor_found(r, HK__NO_INFORMATION, structure, "x");
-        f->threshold = limit(HK__NO_INFORMATION);
-        SAY(f,
-            "Inputs look like noise: no features vary together (largest correlation eigenvalue "
-            "%.2f of what "
-            "noise has), and labels cannot be told from them.",
-            structure);
-        ADVISE(f, "Look at the inputs: the bytes may be read with a wrong offset, type or "
-                  "decompression.");
-    }
-    const bool sorted = judge_one_class(d, r);
-    if (constant < 1 && !sorted) judge_relation(d, r, poor, noise);
-    if (!sorted) judge_missing(d, r);
-    if (constant < 1) {
-        double squares = 0;
-        for (int64_t i = 0; i < data->features; i++) squares += data->sum2[i];
-        const double rms = sqrt(squares / ((double)data->samples * (double)data->features));
-        const double most = limit(HK__INPUT_SCALE);
-        if (rms > most || rms < 1 / (most * most)) {
-            hk_finding *f = hk__doctor_found(r, HK__INPUT_SCALE, rms, "x");
-            if (rms < 1) f->threshold = 1 / (most * most);
-            SAY(f,
-                "Inputs are not normalised: their root mean square is %.3g, and initial weights "
-                "are drawn for "
-                "about 1.",
-                rms);
-            ADVISE(f,
-                   "Divide by the range, or take off the mean and divide by the deviation of the "
-                   "training data: "
-                   "hk_dataset_scale(ds, %.3g, 0) or a norm as the first layer.",
-                   1 / rms);
-        }
-    }
-    if (constant < 1 && constant > limit(HK__CONSTANT_FEATURES)) {
-        hk_finding *f = hk__doctor_found(r, HK__CONSTANT_FEATURES, constant, "x");
-        SAY(f,
-            "%.0f %% of the input features never change in %lld samples. Empty borders of images "
-            "are "
-            "harmless; so many mean that a part of the input is lost.",
-            100 * constant, (long long)data->samples);
-        ADVISE(f, "Look at the inputs: a mask, a crop, a channel or a column that is not filled.");
-    }
 }
 
 /* --- the learning rate --------------------------------------------------------------------------------------------------- */
@@ -360,29 +211,31 @@ static void judge_rate(const hk__doctor *d, hk_diagnosis *r, bool poor) {
         jump = growth;
         worst = s;
     }
-    if ((poor || d->nonfinite_step > 0) && jump > limit(HK__RATE_HIGH)) {
+    if ((poor || d->nonfinite_step > 0) && jump > hk__doctor_limit(HK__RATE_HIGH)) {
         hk_finding *f = hk__doctor_found(r, HK__RATE_HIGH, jump, "");
-        const double by = d->early.done && d->early.factor > 0 ? fmin(d->early.factor, 0.3) : 0.1;
+        const double by =
+            d->early.done && d->early.factor > 0 ? fmin(d->early.factor / 3, 0.1) : 0.1;
         f->advised = lr > 0 ? lr * by : NAN;
-        SAY(f,
+        HK__SAY(
+            f,
             "The learning rate is far too high: an update along its own gradient made the loss of "
             "its very batch "
             "larger, in step %lld from %.3g to %.3g.",
             (long long)worst->step, worst->before, worst->after);
-        ADVISE(f, "Take a rate of %.2g instead of %.2g; if it is high on purpose, a warm-up.",
-               f->advised, lr);
+        HK__ADVISE(f, "Take a rate of %.2g instead of %.2g; if it is high on purpose, a warm-up.",
+                   f->advised, lr);
     }
     const hk__search *s = d->late.done ? &d->late : &d->early;
-    if (poor && s->done && (lr == 0 || s->factor >= limit(HK__RATE_LOW))) {
+    if (poor && s->done && (lr == 0 || s->factor >= hk__doctor_limit(HK__RATE_LOW))) {
         hk_finding *f = hk__doctor_found(r, HK__RATE_LOW, s->factor, "");
-        const double by = fmin(s->factor, 1000) / 3;
-        f->advised = lr > 0 ? lr * by : 0.001;
-        SAY(f,
+        f->advised = lr > 0 ? lr * s->factor / 3 : 0.001;
+        HK__SAY(
+            f,
             "The learning rate is far too low: an update %.0f times as long would have lowered the "
             "loss of its "
             "batch most, from %.4g to %.4g; as it was it came to %.4g.",
             s->factor, s->loss, s->best, s->own);
-        ADVISE(f, "Take a rate of about %.2g instead of %.2g.", f->advised, lr);
+        HK__ADVISE(f, "Take a rate of about %.2g instead of %.2g.", f->advised, lr);
     }
 }
 
@@ -395,7 +248,7 @@ void hk__doctor_judge(hk__doctor *d, hk_diagnosis *r) {
     judge_derivative(d, r);
     judge_reach(d, r);
     judge_modes(d, r);
-    judge_data(d, r, poor);
+    hk__doctor_judge_data(d, r, poor);
     if (!hopeless) hk__doctor_judge_net(d, r, poor);
     if (!hopeless && d->updates > 0) judge_rate(d, r, poor);
     if (!hopeless) hk__doctor_judge_end(d, r, poor);

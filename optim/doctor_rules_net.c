@@ -6,11 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define SAY(finding, ...) snprintf((finding)->text, sizeof(finding)->text, __VA_ARGS__)
-#define ADVISE(finding, ...) snprintf((finding)->advice, sizeof(finding)->advice, __VA_ARGS__)
-
-static double limit(hk__kind kind) { return hk__kind_rows[kind].threshold; }
-
 /* The weight of a linear layer or convolution, by its slot; NULL for others. */
 static const hk__slot *weight_of(const hk_module *m) {
     for (int i = 0; i < m->n_slots; i++)
@@ -41,20 +36,22 @@ static void judge_symmetry(const hk__doctor *d, hk_diagnosis *r) {
     double most = 0;
     const char *where = "";
     for (int i = 0; i < d->n_params; i++) {
-        if (!(d->params[i].equal > limit(HK__SYMMETRIC))) continue;
+        if (!(d->params[i].equal > hk__doctor_limit(HK__SYMMETRIC))) continue;
         if (n++ == 0) where = hk_tensor_name(d->params[i].param);
         most = fmax(most, d->params[i].equal);
     }
     if (n == 0) return;
     hk_finding *f = hk__doctor_found(r, HK__SYMMETRIC, most, where);
-    SAY(f,
+    HK__SAY(
+        f,
         "Units are equal: in %d layers, up to %.0f %% of the units have the same weights and bias "
         "as another. "
         "They get the same gradient and stay equal, so a layer is as good as one unit.",
         n, 100 * most);
-    ADVISE(f, "Draw initial weights at random, with hk_module_build(net, input, \"auto\"); only "
-              "biases may all "
-              "start at 0.");
+    HK__ADVISE(f,
+               "Draw initial weights at random, with hk_module_build(net, input, \"auto\"); only "
+               "biases may all "
+               "start at 0.");
 }
 
 static void judge_start(const hk__doctor *d, hk_diagnosis *r, bool poor) {
@@ -73,20 +70,21 @@ static void judge_start(const hk__doctor *d, hk_diagnosis *r, bool poor) {
         where = &d->layers[i];
     }
     if (n == 0 || !where) return;
-    const double each = exp(sum / n), all = exp(sum), most = limit(HK__INITIALISATION);
+    const double each = exp(sum / n), all = exp(sum), most = hk__doctor_limit(HK__INITIALISATION);
     const bool far = each > most || each<1 / most, piles = all> 1e4 || all < 1e-4;
     if (!far && !(poor && piles)) return;
     const char *name = hk__activation_name(where->module->following);
     hk_finding *f = hk__doctor_found(r, HK__INITIALISATION, value, hk__place_of(where->module));
     if (value < 1) f->threshold = 1 / most;
-    SAY(f,
+    HK__SAY(
+        f,
         "The initial weights do not suit %s: fan_in times their mean square is %.3g of what keeps "
         "the signal; "
         "over %d layers that makes %.2g.",
         name, value, n, all);
-    ADVISE(f, "Build with hk_module_build(net, input, \"auto\"), which draws weights for the "
-              "activation behind "
-              "each layer.");
+    HK__ADVISE(f, "Build with hk_module_build(net, input, \"auto\"), which draws weights for the "
+                  "activation behind "
+                  "each layer.");
 }
 
 /* --- units ------------------------------------------------------------------------------------------------------------- */
@@ -94,7 +92,8 @@ static void judge_start(const hk__doctor *d, hk_diagnosis *r, bool poor) {
 /* A layer that blocks all is a cause, if it is so from the start; else this is mostly a consequence. Some networks train well
    with many such units. */
 static bool is_much(double share, bool cause, bool poor) {
-    return cause ? share > limit(HK__DEAD_AT_ONCE) : poor && share > limit(HK__DEAD);
+    return cause ? share > hk__doctor_limit(HK__DEAD_AT_ONCE)
+                 : poor && share > hk__doctor_limit(HK__DEAD);
 }
 
 static void judge_units(const hk__worst *w, hk_diagnosis *r, bool poor, bool at_once) {
@@ -103,24 +102,27 @@ static void judge_units(const hk__worst *w, hk_diagnosis *r, bool poor, bool at_
     const char *when = at_once ? "from the start" : "at the end";
     if (is_much(w->dead, at_once, poor)) {
         hk_finding *f = hk__doctor_found(r, dead, w->dead, w->dead_place);
-        SAY(f,
+        HK__SAY(
+            f,
             "%.0f %% of the %lld units of this %s are dead %s: its slope is 0 for every sample, so "
             "no gradient passes "
             "them%s.",
             100 * w->dead, (long long)w->units, w->dead_name, when,
             2 * w->by_bias > w->units ? "; their biases are what keeps them there" : "");
-        ADVISE(f, "%s leaky_relu, elu or gelu cannot die like that.",
-               at_once ? "Start biases at 0 and draw weights with \"auto\"."
-                       : "Take a lower learning rate.");
+        HK__ADVISE(f, "%s leaky_relu, elu or gelu cannot die like that.",
+                   at_once ? "Start biases at 0 and draw weights with \"auto\"."
+                           : "Take a lower learning rate.");
     } else if (is_much(w->saturated, at_once, poor)) {
         hk_finding *f = hk__doctor_found(r, saturated, w->saturated, w->saturated_place);
-        SAY(f,
+        HK__SAY(
+            f,
             "%.0f %% of the units of this %s are saturated %s: for most samples its slope is below "
             "5 %% of its largest, "
             "so hardly any gradient passes.",
             100 * w->saturated, w->saturated_name, when);
-        ADVISE(f, "%s Norms before the activation (hk_batch_norm1d) keep its input near 0.",
-               at_once ? "Start biases at 0, draw weights with \"auto\" and normalise the input."
+        HK__ADVISE(f, "%s Norms before the activation (hk_batch_norm1d) keep its input near 0.",
+                   at_once
+                       ? "Start biases at 0, draw weights with \"auto\" and normalise the input."
                        : "Take a lower learning rate.");
     }
 }
@@ -141,26 +143,29 @@ static void judge_flow(const hk__doctor *d, hk_diagnosis *r, bool poor) {
     const double ratio = first->length / last->length;
     char name[64];
     snprintf(name, sizeof name, "%s", hk__place_of(first->module));
-    if (ratio < limit(HK__VANISHING)) {
+    if (ratio < hk__doctor_limit(HK__VANISHING)) {
         hk_finding *f = hk__doctor_found(r, HK__VANISHING, ratio, name);
-        SAY(f,
+        HK__SAY(
+            f,
             "Gradients vanish through depth: in step 1 the gradient at the first of %d layers is "
             "%.2g of that at "
             "the last, a factor of %.2g each.",
             n, ratio, pow(ratio, 1.0 / (n - 1)));
-        ADVISE(f, "Use an activation whose slope is near 1, such as relu or tanh, with \"auto\" "
-                  "weights; or "
-                  "norms between layers, residual connections (hk_residual), fewer layers, adam.");
-    } else if (ratio > limit(HK__EXPLODING)) {
+        HK__ADVISE(f,
+                   "Use an activation whose slope is near 1, such as relu or tanh, with \"auto\" "
+                   "weights; or "
+                   "norms between layers, residual connections (hk_residual), fewer layers, adam.");
+    } else if (ratio > hk__doctor_limit(HK__EXPLODING)) {
         hk_finding *f = hk__doctor_found(r, HK__EXPLODING, ratio, name);
-        SAY(f,
+        HK__SAY(
+            f,
             "Gradients explode through depth: in step 1 the gradient at the first of %d layers is "
             "%.2g times that "
             "at the last, a factor of %.2g each.",
             n, ratio, pow(ratio, 1.0 / (n - 1)));
-        ADVISE(f, "Put norms between layers (hk_layer_norm, hk_batch_norm1d) or draw smaller "
-                  "weights (\"auto\"); "
-                  "hk_optimizer_clip_norm(opt, 1) keeps single steps short.");
+        HK__ADVISE(f, "Put norms between layers (hk_layer_norm, hk_batch_norm1d) or draw smaller "
+                      "weights (\"auto\"); "
+                      "hk_optimizer_clip_norm(opt, 1) keeps single steps short.");
     }
 }
 
@@ -178,21 +183,23 @@ void hk__doctor_judge_end(hk__doctor *d, hk_diagnosis *r, bool poor) {
     if (d->nonfinite_step > 1) {
         hk_finding *f =
             hk__doctor_found(r, HK__NOT_FINITE, (double)d->nonfinite_step, d->nonfinite_place);
-        SAY(f, "In step %lld %s became NaN or infinite.", (long long)d->nonfinite_step,
-            d->nonfinite_what[0] ? d->nonfinite_what : "a value");
-        ADVISE(f, "Mostly the learning rate is too high. hk_nan_guard(ctx, true) names the element "
-                  "where it "
-                  "starts.");
+        HK__SAY(f, "In step %lld %s became NaN or infinite.", (long long)d->nonfinite_step,
+                d->nonfinite_what[0] ? d->nonfinite_what : "a value");
+        HK__ADVISE(
+            f, "Mostly the learning rate is too high. hk_nan_guard(ctx, true) names the element "
+               "where it "
+               "starts.");
     }
     if (poor && r->count == 0 && d->step >= 100) {
         hk_finding *f = hk__doctor_found(r, HK__NO_PROGRESS, r->last_loss, "");
         f->threshold *= r->chance > 0 ? r->chance : r->first_loss;
-        SAY(f,
+        HK__SAY(
+            f,
             "The loss hardly falls: %.4g after %lld steps, %.4g at first, and none of the faults "
             "that are looked "
             "for shows.",
             r->last_loss, (long long)d->step, r->first_loss);
-        ADVISE(f,
-               "Train longer, or a larger network; see whether it can learn 100 samples by heart.");
+        HK__ADVISE(
+            f, "Train longer, or a larger network; see whether it can learn 100 samples by heart.");
     }
 }

@@ -76,11 +76,10 @@ static size_t bytes_of(const hk_tensor *t) {
 
 /* The weights and buffers of the start for those of the end, and back. */
 static void exchange(hk__doctor *d) {
-    const hk_parameters buffers = hk_module_buffers(d->net);
     for (int i = 0; i < d->n_params; i++)
         swap(d->params[i].param->data, d->params[i].start->data, bytes_of(d->params[i].param));
     for (int i = 0; i < d->n_buffers; i++)
-        swap(buffers.items[i]->data, d->buffers[i]->data, bytes_of(d->buffers[i]));
+        swap(d->net->all_buffers[i]->data, d->buffers[i]->data, bytes_of(d->buffers[i]));
 }
 
 hk_status hk__doctor_look_at_units(hk__doctor *d) {

@@ -54,6 +54,12 @@ static void on_forward(hk_module *m, hk_tensor *x, hk_tensor *y, void *arg) {
     }
 }
 
+static void on_begin(hk_module *m, hk_tensor *x, hk_tensor *y, void *arg) {
+    (void)m, (void)y;
+    hk__doctor *d = arg;
+    if (!d->input) d->input = x;
+}
+
 static void on_gradient(hk_tensor *t, hk_tensor *grad, void *arg) {
     hk__watched_parameter *p = arg;
     p->reached = true;
@@ -143,11 +149,13 @@ hk_status hk__doctor_watch(hk__doctor *d) {
         d->buffers[i] = hk_tensor_keep(buffers.items[i]);
         d->n_buffers++;
     }
+    d->before = hk_hook_before(d->net, on_begin, d);
     d->after = hk_hook_backward(ctx, on_backward, d);
     return ctx->status;
 }
 
 void hk__doctor_unwatch(hk__doctor *d) {
+    hk_hook_remove(d->before);
     hk_hook_remove(d->after);
     for (int i = 0; i < d->n_layers; i++) hk_hook_remove(d->layers[i].hook);
     for (int i = 0; i < d->n_params; i++) {
@@ -173,6 +181,7 @@ static size_t bytes_of(const hk_tensor *t) {
 void hk__doctor_before_step(hk__doctor *d) {
     d->backward = false;
     d->looked = false;
+    d->input = NULL;
     d->optimizer_steps = hk_optimizer_steps(d->opt);
     for (int i = 0; i < d->n_layers; i++) d->layers[i].out = NULL;
     for (int i = 0; i < d->n_params; i++)
@@ -203,7 +212,7 @@ static void search(hk__doctor *d, const hk_tensor *loss, hk__search *s, double b
         if (ok) memcpy(now[i], d->params[i].param->data, bytes_of(d->params[i].param));
     }
     *s = (hk__search){.done = ok, .loss = before, .own = after, .best = before, .factor = 0};
-    for (int k = -8; ok && k <= 8; k++) {
+    for (int k = -8; ok && k <= 12; k++) {
         const double factor = pow(10, k / 2.0);
         place_weights(d, now, factor);
         const double there = hk__doctor_replay(d->ctx, loss);
@@ -222,22 +231,12 @@ static void note_updates(hk__doctor *d) {
     bool any = false;
     for (int i = 0; i < d->n_params; i++) {
         hk__watched_parameter *p = &d->params[i];
-        const int64_t n = hk_shape_count(p->param->shape);
         const bool moved = memcmp(p->before->data, p->param->data, bytes_of(p->param)) != 0;
         any |= moved;
         p->moved |= moved;
         const hk_tensor *grad = p->param->grad;
         p->had_grad = grad && !grad->clean;
         if (p->had_grad) memcpy(p->grad->data, grad->data, bytes_of(grad));
-        if (!d->sampled) continue;
-        double way = 0, size = 0;
-        for (int64_t k = 0; k < n; k++) {
-            const double from = hk__number_at(p->before, k),
-                         step = hk__number_at(p->param, k) - from;
-            way += step * step;
-            size += from * from;
-        }
-        if (size > 0) p->ratio += sqrt(way / size);
     }
     d->stepped = d->opt ? hk_optimizer_steps(d->opt) > d->optimizer_steps : any;
     d->updates += d->stepped;

@@ -38,7 +38,7 @@ typedef struct hk_doctor_config {
     void *arg;
     int64_t steps; /* 300: training steps to look at */
     int64_t
-        probe; /* 1000: different samples to keep for a closer look at inputs, labels and units */
+        probe; /* 1000: different samples to keep for a closer look at inputs and labels, 64 MB at most */
     bool
         keep; /* true: what was learned stays. Else parameters, buffers and the optimizer are as before */
 } hk_doctor_config;

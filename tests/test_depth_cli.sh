@@ -81,6 +81,7 @@ bad "unknown activation 'relo'" signal relu relo
 bad "alpha must be a number above 0" signal elu:alpha=0
 bad '--depth 0: must be a whole number from 1 to 1000 (try --depth 50)' signal --depth 0
 bad '--width 0' signal --width 0
+bad '--width 20000: 1000 layers need' signal --width 20000 --depth 1000
 bad '--start 0: must be a number above 0' signal --start 0
 bad '--init he: must be one of auto, kaiming' signal --init he
 bad '--gain and --weight-variance' signal --gain 1 --weight-variance 1
@@ -173,7 +174,12 @@ good signal relu mix:relu+elu,alpha=2 --width 8 --depth 12 --seeds 2 --json
 ok "json: a line for each layer" [ "$(grep -cE '^\{"activation":"[^"]+",.*"chi":.*\}$' out)" = 26 ]
 good signal relu silu maxout --width 16 --seeds 2
 ok "a table" grep -qE '^ +50 +[0-9.e-]+ +[0-9.e-]+ +1\.0000 ' out
-ok "a fixed point that is none" grep -qE '^silu .*unstable' out
+ok "no error of what is given" grep -qE '^ +0 +1\.0000 +0 +1\.0000 ' out
+ok "an unstable fixed point" grep -qE '^silu .*unstable' out
+good signal relu selu gelu --init kaiming --width 16 --seeds 1
+ok "it explodes" grep -qE '^selu +inf .*signal explodes' out
+ok "it dies out" grep -qE '^gelu +0 +0\.5000 .*signal dies out' out
+good signal maxout --width 16 --depth 2 --seeds 1
 ok "no theory" grep -qE '^maxout .*no theory' out
 
 # --- train ------------------------------------------------------------------------------------------------------------

@@ -113,12 +113,12 @@ static void now(void **state) {
 
 /* --- what is no step of this training ------------------------------------------------------------------ */
 
-typedef enum pause { NOTHING, LOOKING, RECORDING, OTHER_NET, PAUSES } pause_kind;
+typedef enum pause { NOTHING, LOOKING, GLANCING, RECORDING, OTHER_NET, PAUSES } pause_kind;
 
 static void pause_for(const setting *s, pause_kind kind, hk_module *other) {
     const bool recording = hk_grad_enable(s->ctx, kind != LOOKING);
-    if (kind == LOOKING || kind == RECORDING) {
-        hk_module_train(s->net, false);
+    if (kind != NOTHING && kind != OTHER_NET) {
+        hk_module_train(s->net, kind == LOOKING); /* one of the two signs is enough */
         hk_tensor *y = hk_forward(s->net, normal(s->ctx, "test", HK_SHAPE(9, 5)));
         assert_ok(s->ctx);
         /* A gradient in evaluation mode, as for a picture of what the network looks at. */
@@ -187,6 +187,24 @@ static void accumulation(void **state) {
         }
         end(&s);
     }
+}
+
+/* No optimizer of hillock: that weights have moved tells of the update. */
+static void update_by_hand(void **state) {
+    (void)state;
+    setting s = begin(3, &a);
+    float *bias = hk_tensor_data(hk_module_find(s.net, "0.bias"));
+    float *weight = hk_tensor_data(hk_module_find(s.net, "0.weight"));
+    for (int i = 0; i < 3; i++) {
+        forward_backward(s.ctx, s.net, s.x, "g");
+        assert_int_equal(a.n, i == 2); /* it waits in step 2: nothing has moved yet */
+        if (i > 0) bias[0] = weight[0] += 1;
+        assert_int_equal(hk_step_end(s.ctx), HK_OK);
+    }
+    const hk_flow_parameter *p = a.parameter[0];
+    assert_true(fabs(p[0].update_ratio * p[0].weight_l2 - 1) <= 1e-6);
+    assert_true(p[2].update_ratio == 0 && p[2].weight_l2 > 0);
+    end(&s);
 }
 
 /* Two losses of one forward pass: two backward passes, the second on top of the first. */
@@ -356,12 +374,12 @@ static void errors(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(every_so_many),   TEST(now),
-        TEST(passes_between),  TEST(accumulation),
-        TEST(two_losses),      TEST(part_of_the_net),
-        TEST(shared_module),   TEST(net_goes_first),
-        TEST(flow_goes_first), TEST(goes_inside_of_a_report),
-        TEST(errors),
+        TEST(every_so_many),           TEST(now),
+        TEST(passes_between),          TEST(accumulation),
+        TEST(update_by_hand),          TEST(two_losses),
+        TEST(part_of_the_net),         TEST(shared_module),
+        TEST(net_goes_first),          TEST(flow_goes_first),
+        TEST(goes_inside_of_a_report), TEST(errors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

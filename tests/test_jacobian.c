@@ -339,7 +339,27 @@ static void linear_layer(void **state) {
         }
     assert_near("its error", r.mean_square_error, sqrt(variance / 800) / OUT,
                 0.1 * r.mean_square_error);
+    /* Likewise from two probes each of 300 samples; one alone cannot tell. */
+    x = hk_tensor_keep(normal(ctx, "x", HK_SHAPE(300, IN)));
+    const double error = study(m, x, &(hk_jacobian_config){.probes = 2}, NULL).mean_square_error;
+    assert_near("its error", error, sqrt(variance / 600) / OUT, 0.1 * error);
+    assert_true(isnan(study(m, x, &(hk_jacobian_config){.probes = 1}, NULL).mean_square_error));
     hk_context_destroy(ctx);
+}
+
+/* What rounding leaves in place of zeros is not taken for singular values. */
+static void low_rank(void **state) {
+    (void)state;
+    for (int d = 0; d < 2; d++) {
+        hk_context *ctx = context(d ? HK_F64 : HK_F32, 1, 7);
+        hk_module *m = hk_sequential(ctx, hk_linear(ctx, 9, 2), hk_linear(ctx, 2, 9));
+        hk_tensor *x = hk_tensor_keep(normal(ctx, "x", HK_SHAPE(3, 9)));
+        double spectrum[27];
+        const hk_jacobian r = study(m, x, &(hk_jacobian_config){.full_up_to = 9}, spectrum);
+        assert_true(spectrum[1] > 0.01 * spectrum[0] && spectrum[2] < 1e-6 * spectrum[0]);
+        assert_near("condition", r.condition, spectrum[0] / spectrum[1], 1e-5);
+        hk_context_destroy(ctx);
+    }
 }
 
 /* Samples whose Jacobians differ: each has its own. */
@@ -362,6 +382,26 @@ static void samples_differ(void **state) {
     assert_near("norm_max", r.norm_max, 1, 1e-10);
     assert_near("norm_min", r.norm_min, steep[2], 1e-10);
     assert_near("radius", r.radius, mean, 1e-10); /* symmetric: the norm */
+    hk_context_destroy(ctx);
+}
+
+/* More samples than full Jacobians are held at once: each keeps its own. */
+static void many_samples(void **state) {
+    (void)state;
+    enum { N = 43000, WIDTH = 20 };
+    hk_context *ctx = context(HK_F64, 1, 7);
+    hk_module *m = hk_activation(ctx, "tanh");
+    hk_tensor *x = hk_tensor_new(ctx, HK_F64, HK_SHAPE(N, WIDTH));
+    for (int i = 0; i < N * WIDTH; i++) ((double *)x->data)[i] = i / WIDTH * (2.0 / N);
+    double *spectrum = malloc(sizeof *spectrum * N * WIDTH);
+    assert_non_null(spectrum);
+    (void)study(m, x, &(hk_jacobian_config){.full_up_to = WIDTH, .probes = 1, .iterations = 1},
+                spectrum);
+    for (int i = 0; i < N * WIDTH; i++) {
+        const double y = tanh(((const double *)x->data)[i]);
+        assert_near("slope", spectrum[i], (1 - y) * (1 + y), 1e-14);
+    }
+    free(spectrum);
     hk_context_destroy(ctx);
 }
 
@@ -428,7 +468,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_layer),        cmocka_unit_test(every_activation),
         cmocka_unit_test(orthogonal_network), cmocka_unit_test(relu_halves),
-        cmocka_unit_test(linear_layer),       cmocka_unit_test(samples_differ),
+        cmocka_unit_test(linear_layer),       cmocka_unit_test(low_rank),
+        cmocka_unit_test(many_samples),       cmocka_unit_test(samples_differ),
         cmocka_unit_test(far_from_one),       cmocka_unit_test(radius),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -156,6 +156,41 @@ static void everything_stays(void **state) {
     }
 }
 
+/* A hook of the forward pass may add and remove hooks of backward passes: the lists stay whole. */
+typedef struct change {
+    hk_hook *gone;
+    int calls, early;
+} change;
+
+static void change_hooks(hk_module *m, hk_tensor *x, hk_tensor *y, void *arg) {
+    (void)x, (void)y;
+    change *c = arg;
+    if (!c->gone) return;
+    assert_non_null(hk_hook_backward(hk_module_context(m), count_pass, &c->calls));
+    hk_hook_remove(c->gone);
+    c->gone = NULL;
+}
+
+static void hooks_change_hooks(void **state) {
+    (void)state;
+    hk_context *ctx = context(HK_F32, 1, 4);
+    hk_module *net = network(ctx);
+    change c = {.calls = 0};
+    int always = 0;
+    c.gone = hk_hook_backward(ctx, count_pass, &c.early);
+    assert_non_null(hk_hook_backward(ctx, count_pass, &always));
+    assert_non_null(hk_hook_forward(net, change_hooks, &c));
+    look(net);
+    assert_true(c.calls == 0 && c.early == 0 && always == 0);
+    for (int i = 1; i <= 2; i++) {
+        hk_tensor *y = hk_forward(net, normal(ctx, "x", HK_SHAPE(8, 12)));
+        assert_int_equal(hk_backward(ctx, hk_mean(y, HK_ALL_AXES, false)), HK_OK);
+        assert_int_equal(hk_step_end(ctx), HK_OK);
+        assert_true(c.calls == i && c.early == 0 && always == i);
+    }
+    hk_context_destroy(ctx);
+}
+
 /* x is read alone, whether kept or of the step, contiguous or not, requiring a gradient or not. */
 static void input_stays(void **state) {
     (void)state;
@@ -172,6 +207,22 @@ static void input_stays(void **state) {
     assert_memory_equal(&plain.norm, &turned.norm, sizeof plain.norm);
     assert_true(plain.mean_square == turned.mean_square && plain.largest == turned.largest);
     assert_ok(ctx);
+    hk_context_destroy(ctx);
+}
+
+/* In training mode as in evaluation mode: no dropout, running statistics. */
+static void modes(void **state) {
+    (void)state;
+    hk_context *ctx = context(HK_F32, 1, 4);
+    hk_module *net = network(ctx);
+    hk_tensor *x = hk_tensor_keep(normal(ctx, "x", HK_SHAPE(3, 12)));
+    hk_jacobian r[2];
+    for (int i = 0; i < 2; i++) {
+        (void)hk_module_train(net, i == 0);
+        assert_int_equal(hk_module_jacobian(net, x, NULL, &r[i], NULL), HK_OK);
+        assert_true(hk_module_is_training(net) == (i == 0));
+    }
+    assert_true(r[0].norm == r[1].norm && r[0].mean_square == r[1].mean_square);
     hk_context_destroy(ctx);
 }
 
@@ -338,7 +389,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(training_goes_on),
         cmocka_unit_test(everything_stays),
+        cmocka_unit_test(hooks_change_hooks),
         cmocka_unit_test(input_stays),
+        cmocka_unit_test(modes),
         cmocka_unit_test(seeds),
         cmocka_unit_test(refusals),
         cmocka_unit_test(bad_modules),

@@ -96,6 +96,11 @@ static void small_ones(void **state) {
     /* (1, 1; 0, 1): the golden ratio and its inverse. */
     const double phi = (1 + sqrt(5)) / 2;
     expect_values("shear", 2, 2, (double[]){1, 1, 0, 1}, (double[]){phi, 1 / phi}, 1e-15, 0);
+    /* Beyond what can be squared, far up and far down. */
+    const double up = 1e250, down = 1e-250;
+    expect_values("up", 2, 2, (double[]){up, up, 0, up}, (double[]){phi * up, up / phi}, 1e-15, 0);
+    expect_values("down", 2, 2, (double[]){down, down, 0, down}, (double[]){phi * down, down / phi},
+                  1e-15, 0);
     /* A nilpotent matrix: its eigenvalues are all 0, its singular values are not. */
     expect_values("nilpotent", 3, 3, (double[]){0, 7, 0, 0, 0, 0, 0, 0, 0}, (double[]){7, 0, 0}, 0,
                   0);

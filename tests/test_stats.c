@@ -137,6 +137,10 @@ static void test_hard_numbers(void **state) {
         assert_close("mean", kind, got.mean, want.mean, 1e-13 * want.l2 / sqrt(N));
         assert_close("l2", kind, got.l2, want.l2, 1e-13 * want.l2);
     }
+    const double large[] = {1e200, 3e200, -2e200, 6e200}; /* their squares are not doubles */
+    const hk_stats out = hk_tensor_stats(kept(ctx, HK_F64, HK_SHAPE(4), large));
+    assert_close("large", 0, out.mean, 2e200, 1e187);
+    assert_true(out.max == 6e200 && isinf(out.std) && isinf(out.l2) && out.nonfinite == 0);
     for (int i = 0; i < N; i++) x[i] = 0.1; /* in float: no deviation at all */
     const hk_stats flat = hk_tensor_stats(kept(ctx, HK_F32, HK_SHAPE(N), x));
     assert_close("flat mean", 0, flat.mean, (double)0.1F, 1e-17);

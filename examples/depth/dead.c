@@ -166,10 +166,10 @@ static void print_sweep(const dead_study *p, const sweep *w) {
 }
 
 static void print_tables(const dead_study *p) {
-    printf("Mean/deviation over %" PRId64 " seeds, after %" PRId64 " epoch%s of %" PRId64
+    printf("Mean/deviation over %" PRId64 " seed%s, after %" PRId64 " epoch%s of %" PRId64
            " images;\n%" PRId64 " hidden layers of %" PRId64 " units, %s, weights by %s\n",
-           p->s.seeds, p->set.epochs, p->set.epochs > 1 ? "s" : "", p->set.images, p->depth,
-           p->set.width, p->set.optimizer, p->set.init);
+           p->s.seeds, plural(p->s.seeds), p->set.epochs, plural(p->set.epochs), p->set.images,
+           p->depth, p->set.width, p->set.optimizer, p->set.init);
     for (int k = 0; k < SWEEPS; k++) print_sweep(p, &p->sweeps[k]);
 }
 
@@ -241,9 +241,9 @@ static void draw(dead_study *p) {
     snprintf(title, sizeof title,
              "%" PRId64 " hidden layers after %" PRId64 " epoch%s of %" PRId64
              " images, %s, --init %s",
-             p->depth, p->set.epochs, p->set.epochs > 1 ? "s" : "", p->set.images, p->set.optimizer,
+             p->depth, p->set.epochs, plural(p->set.epochs), p->set.images, p->set.optimizer,
              p->set.init);
-    snprintf(note, sizeof note, "bars: deviation, %" PRId64 " seeds", s->seeds);
+    snprintf(note, sizeof note, "bars: deviation, %" PRId64 " seed%s", s->seeds, plural(s->seeds));
     if (chart_open(&c, s->opts.program, s->out, "dead", title, 3)) {
         for (int i = 0; i < s->names.count; i++) chart_key(&c, i, s->names.item[i]);
         chart_note(&c, note);

@@ -1,8 +1,9 @@
 /* signal.c: depth signal: signal and gradient through the layers of random nets, over theory.
    SPDX-License-Identifier: MIT */
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
+#include <unistd.h>
 
 #include "commands.h"
 #include "random_net.h"
@@ -79,6 +80,18 @@ static void predict(const hk_activation_spec *spec, signal_result *r) {
     r->field = hk_mean_field_of(spec, r->weight_variance, r->bias_variance);
 }
 
+/* The weights of one net are all there at a time. */
+static void check_memory(signal_study *p) {
+    const double gigabyte = 1024.0 * 1024 * 1024;
+    const double bytes = 8.0 * (double)p->depth * (double)p->width * (double)p->widest;
+    const double there = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+    if (bytes > 0.8 * there)
+        study_fail(&p->s, EXIT_BAD_INPUT,
+                   "--width %" PRId64 ": %" PRId64
+                   " layers need %.1f GB of memory, of %.1f GB there are (try --width 500)",
+                   p->width, p->depth, bytes / gigabyte, there / gigabyte);
+}
+
 /* Everything that can be wrong is found before the work begins. */
 static bool prepare(signal_study *p) {
     study *s = &p->s;
@@ -100,6 +113,7 @@ static bool prepare(signal_study *p) {
         const int64_t rows = hk_activation_widens(&spec) * p->width;
         if (rows > p->widest) p->widest = rows;
     }
+    check_memory(p);
     const bool ok = !study_failed(s, ctx);
     hk_context_destroy(ctx);
     return ok;

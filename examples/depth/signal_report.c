@@ -18,6 +18,12 @@ static bool is_shown(int layer, int depth) {
            layer == 5 * decade;
 }
 
+/* 0 where all nets agree but for rounding: at the ends, where both are given. */
+static double shown_error(const spread *s) {
+    const double error = spread_error(s);
+    return error < 1e-12 * s->mean ? 0 : error;
+}
+
 static void print_layers(const signal_result *r) {
     char text[7][SHORT_MOST];
     printf("\n%s: sigma_w^2 = %.5g, sigma_b^2 = %.5g\n", r->name, r->weight_variance,
@@ -28,8 +34,8 @@ static void print_layers(const signal_result *r) {
         const signal_layer *at = &r->layers[l];
         if (!is_shown(l, r->depth)) continue;
         printf("%5d  %8s %8s %9s  %9s %9s %9s  %7s\n", l, short_number(at->q.mean, text[0]),
-               short_number(spread_error(&at->q), text[1]), short_number(at->q_theory, text[2]),
-               short_number(at->g.mean, text[3]), short_number(spread_error(&at->g), text[4]),
+               short_number(shown_error(&at->q), text[1]), short_number(at->q_theory, text[2]),
+               short_number(at->g.mean, text[3]), short_number(shown_error(&at->g), text[4]),
                short_number(at->g_theory, text[5]), short_number(at->chi, text[6]));
     }
 }
@@ -39,9 +45,9 @@ static const char *verdict(const signal_result *r) {
     const hk_mean_field *f = &r->field;
     const bool stays = fabs(r->layers[r->depth].q_theory / r->layers[0].q_theory - 1) < 1e-6;
     if (isnan(f->q)) return "no theory";
+    if (isinf(f->q)) return "signal explodes";
     if (f->stability > 1 + 1e-6) return "unstable fixed point";
     if (f->q == 0 && !stays) return "signal dies out";
-    if (isinf(f->q)) return "signal explodes";
     if (r->layers[0].g_theory < 0.01) return "gradients vanish";
     if (r->layers[0].g_theory > 100) return "gradients explode";
     return "both get through";
@@ -158,7 +164,7 @@ static void draw(study *s, const signal_result *results, const char *way, int64_
     chart c;
     double *room = calloc(3 * ((size_t)results[0].depth + 1), sizeof *room);
     snprintf(title, sizeof title, "Random nets of width %" PRId64 ", weights by %s", width, way);
-    snprintf(note, sizeof note, "points: %" PRId64 " nets", s->seeds);
+    snprintf(note, sizeof note, "points: %" PRId64 " net%s", s->seeds, plural(s->seeds));
     if (room && chart_open(&c, s->opts.program, s->out, "signal", title, QUANTITIES)) {
         for (int i = 0; i < s->names.count; i++) chart_key(&c, i, results[i].name);
         chart_note(&c, "lines: theory");
@@ -185,10 +191,10 @@ void signal_report(study *s, const signal_result *results, const char *way, int6
     if (results[0].layers[0].q.n == 0) return; /* stopped before there was anything */
     const int count = s->names.count;
     if (study_prints(s)) {
-        printf("Means over %d random nets of width %" PRId64 ", weights by %s\n"
+        printf("Means over %d random net%s of width %" PRId64 ", weights by %s\n"
                "q: mean square of z; |g|^2: squared length of the gradient there; +-: standard\n"
                "error; theory for infinite width\n",
-               results[0].layers[0].q.n, width, way);
+               results[0].layers[0].q.n, plural(results[0].layers[0].q.n), width, way);
         for (int i = 0; i < count; i++) print_layers(&results[i]);
         print_summary(s, results);
     }

@@ -93,7 +93,7 @@ static void draw(study *s, const spectrum_result *r) {
     depths_ticks(r->depths, r->count, ticks);
     snprintf(title, sizeof title, "Jacobian of random nets of width %" PRId64 ", weights by %s",
              r->width, r->weights_by);
-    snprintf(note, sizeof note, "means of %" PRId64 " nets", s->seeds);
+    snprintf(note, sizeof note, "means of %" PRId64 " net%s", s->seeds, plural(s->seeds));
     if (chart_open(&c, s->opts.program, s->out, "spectrum", title, WAYS)) {
         for (int i = 0; i < r->names; i++) chart_key(&c, i, s->names.item[i]);
         chart_note(&c, "points: median");
@@ -121,8 +121,8 @@ void spectrum_report(study *s, const spectrum_result *r) {
     if (r->cells[0].median.n == 0) return; /* stopped before there was anything */
     if (study_prints(s))
         printf("Singular values of the Jacobian of nets of width %" PRId64 ",\nweights by %s; "
-               "means over %" PRId64 " nets, +-: standard error\n",
-               r->width, r->weights_by, s->seeds);
+               "means over %" PRId64 " net%s, +-: standard error\n",
+               r->width, r->weights_by, s->seeds, plural(s->seeds));
     for (int i = 0; i < r->names; i++) {
         if (study_prints(s)) print_name(s, r, i);
         for (int how = 0; !study_prints(s) && how < WAYS; how++) write_rows(s, r, (way)how, i);

@@ -211,6 +211,8 @@ double spread_deviation(const spread *s) { return s->n > 1 ? sqrt(s->squares / (
 
 double spread_error(const spread *s) { return s->n > 0 ? spread_deviation(s) / sqrt(s->n) : 0; }
 
+const char *plural(int64_t count) { return count == 1 ? "" : "s"; }
+
 /* "1e-05" as "1e-5": a column less, and easier to read. */
 static void shorten_exponent(char *text) {
     char *e = strchr(text, 'e');

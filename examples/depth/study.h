@@ -5,7 +5,7 @@
 
 #include <hillock/hillock.h>
 
-#include "../activations/arguments.h"
+#include "arguments.h"
 #include "json.h"
 
 enum { SEEDS_MOST = 1000 };
@@ -72,6 +72,8 @@ void row_text(study *s, const char *key, const char *value);
 void row_int(study *s, const char *key, int64_t value);
 void row_number(study *s, const char *key, double value);
 void row_end(study *s);
+
+const char *plural(int64_t count); /* "s" unless it is 1 */
 
 /* A number for a table, in at most 9 letters: 0.0123, 3.6e-17, inf, - for NaN. Returns buffer. */
 enum { SHORT_MOST = 16 };

@@ -90,10 +90,10 @@ static void print_table(const train_study *p) {
     const char *heading[DEPTHS_MOST];
     int diverged = 0;
     printf("Test accuracy in %%, mean/deviation over %" PRId64
-           " seeds, by number of hidden layers\n"
+           " seed%s, by number of hidden layers\n"
            "of %" PRId64 " units; %" PRId64 " images, %" PRId64 " epoch%s, %s, weights by %s\n",
-           p->s.seeds, p->set.width, p->set.images, p->set.epochs, p->set.epochs > 1 ? "s" : "",
-           p->set.optimizer, p->set.init);
+           p->s.seeds, plural(p->s.seeds), p->set.width, p->set.images, p->set.epochs,
+           plural(p->set.epochs), p->set.optimizer, p->set.init);
     for (int k = 0; k < p->count; k++) {
         snprintf(text[k], sizeof text[k], "%.0f", p->depths[k]);
         heading[k] = text[k];
@@ -128,9 +128,8 @@ static void draw(train_study *p) {
     depths_ticks(p->depths, p->count, ticks);
     snprintf(title, sizeof title,
              "Trained on %" PRId64 " images of MNIST, %" PRId64 " epoch%s, %s, --init %s",
-             p->set.images, p->set.epochs, p->set.epochs > 1 ? "s" : "", p->set.optimizer,
-             p->set.init);
-    snprintf(note, sizeof note, "bars: deviation, %" PRId64 " seeds", s->seeds);
+             p->set.images, p->set.epochs, plural(p->set.epochs), p->set.optimizer, p->set.init);
+    snprintf(note, sizeof note, "bars: deviation, %" PRId64 " seed%s", s->seeds, plural(s->seeds));
     if (chart_open(&c, s->opts.program, s->out, "train", title, 1)) {
         for (int i = 0; i < s->names.count; i++) chart_key(&c, i, s->names.item[i]);
         chart_note(&c, note);

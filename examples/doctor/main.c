@@ -122,9 +122,9 @@ static int examine(const options *opts, const settings *set, hk_context *ctx, co
 
 int main(int argc, char **argv) {
     static const char *const examples[] = {
-        "                                 a healthy network",
-        "--fault rate-high                what it says of a rate that is far too high",
-        "--fault vanishing --depth 12     sigmoid through 12 layers",
+        "                              a healthy network",
+        "--fault rate-high             what it says of a rate that is too high",
+        "--fault vanishing --depth 12  sigmoid through 12 layers",
         "--net cnn --fault rolled-labels",
         "--activation sigmoid --depth 8 --optimizer sgd --lr 0.1",
         "--list",

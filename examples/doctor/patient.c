@@ -73,7 +73,8 @@ static void describe_mlp(members *l, hk_context *ctx, const patient_plan *plan, 
 }
 
 /* linear; y = x + activation(linear(x)) for each block; linear. */
-static void describe_residual(members *l, hk_context *ctx, const patient_plan *plan, const digits *d) {
+static void describe_residual(members *l, hk_context *ctx, const patient_plan *plan,
+                              const digits *d) {
     add(l, hk_flatten(ctx));
     add(l, hk_linear(ctx, hk_shape_count(d->item), plan->width));
     for (int i = 0; i < plan->depth; i++) {

@@ -1,7 +1,7 @@
 /* arguments.h: a subcommand's command line: options, with names of activations among them.
    SPDX-License-Identifier: MIT */
-#ifndef ACTIVATIONS_ARGUMENTS_H
-#define ACTIVATIONS_ARGUMENTS_H
+#ifndef EXAMPLES_ARGUMENTS_H
+#define EXAMPLES_ARGUMENTS_H
 
 #include <hillock/hillock.h>
 
