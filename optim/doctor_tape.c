@@ -45,7 +45,7 @@ static hk_status forward(hk_context *ctx, const hk__node *node, hk_tensor *const
     return status != HK_OK ? status : ctx->status;
 }
 
-/* --- the loss for the weights as they are now --------------------------------------------------------------- */
+/* --- the loss for the weights as they are now ------------------------------------------------- */
 
 /* What stands for a tensor in a run: the new output of the node that made it, or itself. */
 static hk_tensor *stand_in(hk_tensor *t, hk_tensor *(*made)[HK_OP_MAX_OUT]) {
@@ -82,7 +82,7 @@ double hk__doctor_replay(hk_context *ctx, const hk_tensor *loss) {
     return value;
 }
 
-/* --- one operation's gradient against differences ------------------------------------------------------------ */
+/* --- one operation's gradient against differences --------------------------------------------- */
 
 enum { DIRECTIONS = 3, STEPS = 3 };
 static const double steps[STEPS] = {1e-2, 1e-3, 1e-4}, JITTER = 0.05;
@@ -168,8 +168,9 @@ static double difference(trial *t, int i, int direction, double step, double *an
     return (at[1] - at[0]) / (2 * step);
 }
 
-/* Relative difference of the gradient by input i. A wrong gradient is wrong for differences of any step, so the least of three
-   counts; and it is 0 if no larger than what rounding explains, or bends and kinks, which shorter steps see less of. */
+/* Relative difference of the gradient by input i. A wrong gradient is wrong for differences of any step, so the
+   least of three counts; and it is 0 if no larger than what rounding explains, or bends and kinks, which
+   shorter steps see less of. */
 static double error_of(trial *t, int i) {
     double least = HUGE_VAL, numeric[STEPS][DIRECTIONS];
     for (int s = 0; s < STEPS; s++) {
@@ -286,7 +287,7 @@ void hk__doctor_check_gradients(hk__doctor *d, const hk_tensor *loss) {
     }
 }
 
-/* --- what stands before the loss ------------------------------------------------------------------------------ */
+/* --- what stands before the loss -------------------------------------------------------------- */
 
 static bool is_view(const hk_op *op) {
     static const char *const names[] = {"reshape", "contiguous", "permute", "slice", "cast"};
@@ -325,7 +326,7 @@ const hk_tensor *hk__doctor_look_at_loss(hk__doctor *d, const hk_tensor *loss) {
     return strcmp(found->op->name, "cross_entropy") == 0 ? found->out[0] : NULL;
 }
 
-/* --- what is not finite ---------------------------------------------------------------------------------------- */
+/* --- what is not finite ----------------------------------------------------------------------- */
 
 void hk__doctor_find_nonfinite(hk__doctor *d) {
     hk_context *ctx = d->ctx;
