@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- the optimizer's state ------------------------------------------------------------------------------------ */
+/* --- the optimizer's state -------------------------------------------------------------------- */
 
 typedef struct optimizer_copy {
     char *state;
@@ -30,7 +30,7 @@ static void restore_optimizer(hk_optimizer *opt, const optimizer_copy *copy) {
     if (copy->size > 0) memcpy(opt->state, copy->state, copy->size);
 }
 
-/* --- the steps --------------------------------------------------------------------------------------------------- */
+/* --- the steps -------------------------------------------------------------------------------- */
 
 /* The first twenty, for what goes wrong at once, and every fifth after them. */
 static bool is_sampled(const hk__doctor *d) {
@@ -76,7 +76,7 @@ static hk_status run_steps(hk__doctor *d) {
     return ctx->status;
 }
 
-/* --- putting back ------------------------------------------------------------------------------------------------- */
+/* --- putting back ----------------------------------------------------------------------------- */
 
 static void put_back(hk__doctor *d, const optimizer_copy *copy) {
     for (int i = 0; i < d->n_params; i++) {

@@ -118,7 +118,7 @@ typedef struct hk__doctor {
     bool is_cross_entropy;
 } hk__doctor;
 
-/* --- doctor_watch.c: hooks --------------------------------------------------------------------------------- */
+/* --- doctor_watch.c: hooks -------------------------------------------------------------------- */
 
 hk_status hk__doctor_watch(hk__doctor *d);
 void hk__doctor_unwatch(hk__doctor *d);
@@ -131,20 +131,21 @@ void hk__doctor_conclude(hk__doctor *d);
 /* --- doctor_units.c: dead and saturated units with the weights of the start, and with those of the end. */
 hk_status hk__doctor_look_at_units(hk__doctor *d);
 
-/* --- doctor_tape.c --------------------------------------------------------------------------------------------- */
+/* --- doctor_tape.c ---------------------------------------------------------------------------- */
 
 /* The loss of this step's batch with the weights as they are now; NaN if it cannot be told. */
 double hk__doctor_replay(hk_context *ctx, const hk_tensor *loss);
 /* Compares the gradient of each operation with differences. */
 void hk__doctor_check_gradients(hk__doctor *d, const hk_tensor *loss);
-/* Notes an activation directly before the loss. The mean cross-entropy, if there is one: the user's loss may be scaled. */
+/* Notes an activation directly before the loss. The mean cross-entropy, if there is one: the user's loss may be
+   scaled. */
 const hk_tensor *hk__doctor_look_at_loss(hk__doctor *d, const hk_tensor *loss);
 /* Notes the first operation with a result that is not finite. */
 void hk__doctor_find_nonfinite(hk__doctor *d);
 /* The module in which a node was made. */
 const char *hk__doctor_place(const hk__doctor *d, const hk__node *node);
 
-/* --- doctor_data.c --------------------------------------------------------------------------------------------- */
+/* --- doctor_data.c ---------------------------------------------------------------------------- */
 
 /* Takes a batch into account; x or y may be NULL. */
 hk_status hk__doctor_data_add(hk_context *ctx, hk__data *data, int64_t probe, hk_tensor *x,
@@ -153,14 +154,14 @@ void hk__doctor_data_free(hk__data *data);
 /* Share of features that never change; entropy of all labels. */
 double hk__doctor_constant_share(const hk__data *data);
 double hk__doctor_entropy(const int64_t *counts, int64_t classes, int64_t total);
-/* How many of the later half of the samples the nearest mean of a class, of the earlier half, answers right with labels of
-   that shift; *tested: of how many. */
+/* How many of the later half of the samples the nearest mean of a class, of the earlier half, answers right
+   with labels of that shift; *tested: of how many. */
 double hk__doctor_nearest_mean(const hk__data *data, int shift, int64_t *tested);
 const char *hk__doctor_shift_name(int shift);
 /* The largest eigenvalue of the features' correlations over that of noise (Marchenko and Pastur 1967). */
 double hk__doctor_structure(const hk__data *data);
 
-/* --- doctor_rules.c, doctor_rules_data.c, doctor_rules_net.c, doctor_text.c ------------------------------------------------------------ */
+/* --- doctor_rules.c, doctor_rules_data.c, doctor_rules_net.c, doctor_text.c ------------------- */
 
 typedef enum hk__kind {
     HK__NOT_FINITE_AT_ONCE,
@@ -204,7 +205,8 @@ static inline double hk__doctor_limit(hk__kind kind) { return hk__kind_rows[kind
 #define HK__SAY(finding, ...) snprintf((finding)->text, sizeof(finding)->text, __VA_ARGS__)
 #define HK__ADVISE(finding, ...) snprintf((finding)->advice, sizeof(finding)->advice, __VA_ARGS__)
 
-/* A finding to be filled in, behind those there are; *advice is empty. A stand-in that is thrown away when there are too many. */
+/* A finding to be filled in, behind those there are; *advice is empty. A stand-in that is thrown away when
+   there are too many. */
 hk_finding *hk__doctor_found(hk_diagnosis *result, hk__kind kind, double value, const char *where);
 void hk__doctor_judge(hk__doctor *d, hk_diagnosis *result);
 void hk__doctor_judge_data(const hk__doctor *d, hk_diagnosis *result, bool poor);

@@ -177,7 +177,7 @@ hk_status hk__doctor_data_add(hk_context *ctx, hk__data *data, int64_t probe, hk
     return ctx->status;
 }
 
-/* --- questions ------------------------------------------------------------------------------------------------- */
+/* --- questions -------------------------------------------------------------------------------- */
 
 double hk__doctor_constant_share(const hk__data *data) {
     int64_t constant = 0;

@@ -43,7 +43,7 @@ static void list_names(const hk__doctor *d, const bool *which, char text[NAME]) 
         snprintf(text, NAME, "%s and %d more", first, n - 1);
 }
 
-/* --- how it went ------------------------------------------------------------------------------------------------- */
+/* --- how it went ------------------------------------------------------------------------------ */
 
 static void summarise(const hk__doctor *d, hk_diagnosis *r) {
     const hk__data *data = &d->data;
@@ -63,7 +63,7 @@ static bool is_poor(const hk_diagnosis *r) {
     return !(r->last_loss <= hk__doctor_limit(HK__NO_PROGRESS) * base);
 }
 
-/* --- steps -------------------------------------------------------------------------------------------------------- */
+/* --- steps ------------------------------------------------------------------------------------ */
 
 static void judge_finite_at_once(const hk__doctor *d, hk_diagnosis *r) {
     const hk__data *data = &d->data;
@@ -198,7 +198,7 @@ static void judge_modes(const hk__doctor *d, hk_diagnosis *r) {
         d->output_op);
 }
 
-/* --- the learning rate --------------------------------------------------------------------------------------------------- */
+/* --- the learning rate ------------------------------------------------------------------------ */
 
 static void judge_rate(const hk__doctor *d, hk_diagnosis *r, bool poor) {
     const double lr = hk_optimizer_lr(d->opt);

@@ -87,10 +87,10 @@ static void judge_start(const hk__doctor *d, hk_diagnosis *r, bool poor) {
                   "each layer.");
 }
 
-/* --- units ------------------------------------------------------------------------------------------------------------- */
+/* --- units ------------------------------------------------------------------------------------ */
 
-/* A layer that blocks all is a cause, if it is so from the start; else this is mostly a consequence. Some networks train well
-   with many such units. */
+/* A layer that blocks all is a cause, if it is so from the start; else this is mostly a consequence. Some
+   networks train well with many such units. */
 static bool is_much(double share, bool cause, bool poor) {
     return cause ? share > hk__doctor_limit(HK__DEAD_AT_ONCE)
                  : poor && share > hk__doctor_limit(HK__DEAD);
@@ -127,7 +127,7 @@ static void judge_units(const hk__worst *w, hk_diagnosis *r, bool poor, bool at_
     }
 }
 
-/* --- gradients through depth ----------------------------------------------------------------------------------------- */
+/* --- gradients through depth ------------------------------------------------------------------ */
 
 static void judge_flow(const hk__doctor *d, hk_diagnosis *r, bool poor) {
     const hk__watched *first = NULL, *last = NULL;

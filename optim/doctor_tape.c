@@ -45,7 +45,7 @@ static hk_status forward(hk_context *ctx, const hk__node *node, hk_tensor *const
     return status != HK_OK ? status : ctx->status;
 }
 
-/* --- the loss for the weights as they are now --------------------------------------------------------------- */
+/* --- the loss for the weights as they are now ------------------------------------------------- */
 
 /* What stands for a tensor in a run: the new output of the node that made it, or itself. */
 static hk_tensor *stand_in(hk_tensor *t, hk_tensor *(*made)[HK_OP_MAX_OUT]) {
@@ -82,9 +82,10 @@ double hk__doctor_replay(hk_context *ctx, const hk_tensor *loss) {
     return value;
 }
 
-/* --- one operation's gradient against differences ------------------------------------------------------------ */
+/* --- one operation's gradient against differences --------------------------------------------- */
 
-enum { DIRECTIONS = 3, STEPS = 3 };
+enum { DIRECTIONS = 6, STEPS = 3 };
+#define CLOSE 0.01 /* no need to look closer */
 static const double steps[STEPS] = {1e-2, 1e-3, 1e-4}, JITTER = 0.05;
 
 typedef struct trial {
@@ -119,75 +120,92 @@ static hk_tensor *off_kinks(hk_tensor *t, int64_t node, int i) {
     return copy;
 }
 
-/* <u, out>, and the length of the float rounding in it. */
-static double weigh(const trial *t, hk_tensor *const *out, double *noise) {
+/* <u, out>, and the length of the float rounding in it. flat: copies of what was weighed. */
+static double weigh(const trial *t, hk_tensor *const *out, hk_tensor **flat, double *noise) {
     double sum = 0, squares = 0;
     for (int k = 0; k < t->node->n_out; k++) {
-        if (!t->u[k]) continue;
-        hk_tensor *flat = hk__empty(t->ctx, out[k]->dtype, out[k]->shape);
-        if (!flat) return NAN;
-        hk__copy(t->ctx, flat, out[k], false);
-        for (int64_t i = 0; i < hk_shape_count(flat->shape); i++) {
-            const double term = hk__number_at(flat, i) * hk__number_at(t->u[k], i);
+        flat[k] = t->u[k] ? hk__empty(t->ctx, out[k]->dtype, out[k]->shape) : NULL;
+        if (!flat[k]) continue;
+        hk__copy(t->ctx, flat[k], out[k], false);
+        for (int64_t i = 0; i < hk_shape_count(flat[k]->shape); i++) {
+            const double term = hk__number_at(flat[k], i) * hk__number_at(t->u[k], i);
             sum += term;
             squares += term * term;
         }
     }
-    *noise = sqrt(squares) * (t->ctx->config.dtype == HK_F64 ? 1e-16 : 6e-8);
+    *noise += sqrt(squares) * (t->ctx->config.dtype == HK_F64 ? 1e-16 : 6e-8);
     return sum;
 }
 
-/* (<u, f(in + h·v)> - <u, f(in - h·v)>)/2h for input i moved alone; *analytic = <gradient, v>. */
-static double difference(trial *t, int i, int direction, double step, double *analytic,
-                         double *noise) {
-    hk_tensor *base = t->in[i], *out[HK_OP_MAX_OUT];
-    const int64_t n = hk_shape_count(base->shape);
+/* One input moved along one direction v, and what becomes of it. */
+typedef struct way {
+    double numeric;  /* (<u, f(in + h·v)> - <u, f(in - h·v)>)/2h */
+    double analytic; /* <gradient, v> */
+    double spread; /* |f(in + h·v) - f(in - h·v)|²/4h²: what numeric² is on average over all u */
+    double noise; /* of numeric, by rounding */
+} way;
+
+static double distance(const trial *t, hk_tensor *const *a, hk_tensor *const *b) {
+    double sum = 0;
+    for (int k = 0; k < t->node->n_out; k++)
+        for (int64_t i = 0; a[k] && b[k] && i < hk_shape_count(a[k]->shape); i++) {
+            const double apart = hk__number_at(a[k], i) - hk__number_at(b[k], i);
+            sum += apart * apart;
+        }
+    return sum;
+}
+
+static way go(trial *t, int i, int direction, double step) {
+    hk_tensor *base = t->in[i], *out[HK_OP_MAX_OUT], *flat[2][HK_OP_MAX_OUT] = {{NULL}};
     const hk_random random = draws("direction", t->node->index * DIRECTIONS + direction, i);
     const place start = mark(t->ctx);
     double at[2] = {NAN, NAN};
-    *analytic = *noise = 0;
+    way w = {.analytic = 0};
     for (int side = 0; side < 2; side++) {
         hk_tensor *moved = hk__empty(t->ctx, base->dtype, base->shape);
         if (!moved) break;
         const double h = side ? step : -step;
-        for (int64_t k = 0; k < n; k++) {
+        for (int64_t k = 0; k < hk_shape_count(base->shape); k++) {
             const double x = hk__number_at(base, k);
             const double v = x * hk_random_normal(random, (uint64_t)k);
             hk__number_put(moved, k, x + h * v);
             /* What the float has really moved by. */
-            *analytic += hk__number_at(t->gin[i], k) * (hk__number_at(moved, k) - x) / h / 2;
+            w.analytic += hk__number_at(t->gin[i], k) * (hk__number_at(moved, k) - x) / h / 2;
         }
         t->in[i] = moved;
-        double rounding = 0;
-        if (forward(t->ctx, t->node, t->in, out) == HK_OK) at[side] = weigh(t, out, &rounding);
-        *noise += rounding;
+        if (forward(t->ctx, t->node, t->in, out) == HK_OK)
+            at[side] = weigh(t, out, flat[side], &w.noise);
         t->in[i] = base;
     }
+    w.numeric = (at[1] - at[0]) / (2 * step);
+    w.spread = distance(t, flat[0], flat[1]) / (4 * step * step);
+    w.noise /= 2 * step;
     rewind_to(t->ctx, start);
-    *noise /= 2 * step;
-    return (at[1] - at[0]) / (2 * step);
+    return w;
 }
 
-/* Relative difference of the gradient by input i. A wrong gradient is wrong for differences of any step, so the least of three
-   counts; and it is 0 if no larger than what rounding explains, or bends and kinks, which shorter steps see less of. */
+/* Error of the gradient by input i, relative to what is usual for such weights u: by chance <u, f> may hardly change. A
+   wrong gradient is wrong for differences of any step, so the least of three counts; and it is 0 if no larger than what
+   rounding explains, or bends and kinks, which shorter steps see less of. */
 static double error_of(trial *t, int i) {
-    double least = HUGE_VAL, numeric[STEPS][DIRECTIONS];
+    double least = HUGE_VAL, before[DIRECTIONS] = {0};
     for (int s = 0; s < STEPS; s++) {
         double apart = 0, size = 0, rounding = 0, wobble = 0;
         for (int d = 0; d < DIRECTIONS; d++) {
-            double analytic, noise;
-            const double n = numeric[s][d] = difference(t, i, d, steps[s], &analytic, &noise);
-            apart += (n - analytic) * (n - analytic);
-            size += fmax(n * n, analytic * analytic);
-            if (s > 0) wobble += (n - numeric[s - 1][d]) * (n - numeric[s - 1][d]);
-            rounding += noise * noise;
+            const way w = go(t, i, d, steps[s]);
+            apart += (w.numeric - w.analytic) * (w.numeric - w.analytic);
+            size += fmax(fmax(w.numeric * w.numeric, w.analytic * w.analytic), w.spread);
+            if (s > 0) wobble += (w.numeric - before[d]) * (w.numeric - before[d]);
+            before[d] = w.numeric;
+            rounding += w.noise * w.noise;
         }
-        if (!isfinite(apart) || !isfinite(size) || (s == 0 && !(size > 400 * rounding))) return 0;
-        if (!(size > 400 * rounding)) break;
+        if (!isfinite(apart) || !isfinite(size)) return 0;
+        if (!(size > 400 * rounding)) return s > 0 ? least : 0;
         if (!(apart > 4 * wobble)) return 0;
         least = fmin(least, sqrt(apart / size));
+        if (least < CLOSE) return least;
     }
-    return isfinite(least) ? least : 0;
+    return least;
 }
 
 static bool is_stand_in(const hk_context *ctx, const hk_op *op) {
@@ -286,7 +304,7 @@ void hk__doctor_check_gradients(hk__doctor *d, const hk_tensor *loss) {
     }
 }
 
-/* --- what stands before the loss ------------------------------------------------------------------------------ */
+/* --- what stands before the loss -------------------------------------------------------------- */
 
 static bool is_view(const hk_op *op) {
     static const char *const names[] = {"reshape", "contiguous", "permute", "slice", "cast"};
@@ -325,7 +343,7 @@ const hk_tensor *hk__doctor_look_at_loss(hk__doctor *d, const hk_tensor *loss) {
     return strcmp(found->op->name, "cross_entropy") == 0 ? found->out[0] : NULL;
 }
 
-/* --- what is not finite ---------------------------------------------------------------------------------------- */
+/* --- what is not finite ----------------------------------------------------------------------- */
 
 void hk__doctor_find_nonfinite(hk__doctor *d) {
     hk_context *ctx = d->ctx;

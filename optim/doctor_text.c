@@ -15,7 +15,7 @@ const hk__kind_row hk__kind_rows[HK__KINDS] = {
     [HK__NOT_ZEROED] = {"not_zeroed", "gradients of earlier steps are added up", 0.5,
                         "bits: equal to the last step's"},
     [HK__WRONG_DERIVATIVE] = {"wrong_derivative",
-                              "an operation's backward does not fit its forward", 0.15,
+                              "an operation's backward does not fit its forward", 0.1,
                               "measured: hillock's own operations stay below 0.04"},
     [HK__UNTOUCHED] = {"untouched", "parameters that no gradient ever reaches", 0,
                        "the tape: none may be"},
@@ -85,7 +85,7 @@ const char *hk_doctor_meaning(const char *kind) {
     return "";
 }
 
-/* --- words ------------------------------------------------------------------------------------------------------ */
+/* --- words ------------------------------------------------------------------------------------ */
 
 enum { COLUMNS = 80, INDENT = 4 };
 

@@ -27,8 +27,8 @@ static bool is_bounded(const hk_activation_spec *spec) {
            fabs(hk_activation_value(spec, -1e6)) < 1e3;
 }
 
-/* What is dead with an output of 0 is named so; what is dead where it is flat elsewhere, as tanh at 1, is saturated. A relu
-   that is seldom on has small slopes too, but is not saturated. */
+/* What is dead with an output of 0 is named so; what is dead where it is flat elsewhere, as tanh at 1, is
+   saturated. A relu that is seldom on has small slopes too, but is not saturated. */
 static void note_layer(const hk__doctor *d, const hk_units_layer *layer, hk__worst *worst) {
     const hk_activation_spec *spec = spec_of(d, layer->name);
     /* With a stand-in for f', f' itself says nothing of what gradients do. */

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- hooks ------------------------------------------------------------------------------------------------------ */
+/* --- hooks ------------------------------------------------------------------------------------ */
 
 /* Whether any gradient is still that of the last step: backward would add to it. */
 static void look_for_left_overs(hk__doctor *d) {
@@ -87,7 +87,7 @@ static void on_backward(hk_context *ctx, void *arg) {
     }
 }
 
-/* --- adding and removing them --------------------------------------------------------------------------------------- */
+/* --- adding and removing them ----------------------------------------------------------------- */
 
 static int count_leaves(hk_module *m) {
     if (m->n_children == 0) return 1;
@@ -172,7 +172,7 @@ void hk__doctor_unwatch(hk__doctor *d) {
     d->n_layers = d->n_params = d->n_buffers = 0;
 }
 
-/* --- a step ------------------------------------------------------------------------------------------------------------ */
+/* --- a step ----------------------------------------------------------------------------------- */
 
 static size_t bytes_of(const hk_tensor *t) {
     return (size_t)hk_shape_count(t->shape) * hk_dtype_size(t->dtype);
@@ -274,9 +274,10 @@ void hk__doctor_after_step(hk__doctor *d, const hk_doctor_step *made) {
     if (d->step == d->config.steps) search(d, made->loss, &d->late, loss, after);
 }
 
-/* --- at the end ----------------------------------------------------------------------------------------------------------- */
+/* --- at the end ------------------------------------------------------------------------------- */
 
-/* Share of rows of a weight, biases included, that are equal to another row: such units compute, and learn, the same. */
+/* Share of rows of a weight, biases included, that are equal to another row: such units compute, and learn, the
+   same. */
 static double equal_rows(const hk_tensor *weight, const hk_tensor *bias) {
     const int64_t rows = weight->shape.dim[0];
     if (rows < 2) return 0;

@@ -11,7 +11,7 @@
 
 #define COUNT(array) ((int64_t)(sizeof(array) / sizeof *(array)))
 
-/* --- faults ------------------------------------------------------------------------------------- */
+/* --- faults ----------------------------------------------------------------------------------- */
 
 static const patient_plan small = {.net = "mlp",
                                    .depth = 2,
@@ -81,7 +81,7 @@ static void lists_its_kinds(void **state) {
     for (int i = 0; fault_at(i); i++) assert_true(hk_doctor_meaning(fault_at(i)->kind)[0]);
 }
 
-/* --- it only looks ------------------------------------------------------------------------------- */
+/* --- it only looks ---------------------------------------------------------------------------- */
 
 /* Dropout and batch norm: random draws and buffers. */
 static program program_of(hk_dtype dtype, double lr) {
@@ -122,7 +122,8 @@ static void changes_nothing(void **state) {
     assert_true(prints(&watched) != start);
     assert_true(prints(&watched) == prints(&alone));
 
-    /* The same number of examined steps more, put back: the next step by hand must be the same, momentum included. */
+    /* The same number of examined steps more, put back: the next step by hand must be the same, momentum
+       included. */
     const uint64_t before = prints(&watched);
     config.keep = false;
     assert_int_equal(hk_doctor_examine(watched.net, watched.opt, &config, &found), HK_OK);
@@ -137,7 +138,7 @@ static void changes_nothing(void **state) {
     hk_context_destroy(watched.ctx);
 }
 
-/* --- the interface ----------------------------------------------------------------------------------- */
+/* --- the interface ---------------------------------------------------------------------------- */
 
 static bool fails(hk_doctor_step *step, void *arg) {
     program *p = arg;
@@ -230,7 +231,7 @@ static void other_trainings(void **state) {
     hk_context_destroy(p.ctx);
 }
 
-/* --- words, the example and the program ---------------------------------------------------------------- */
+/* --- words, the example and the program ------------------------------------------------------- */
 
 static void expect_columns(const char *text) {
     while (*text) {

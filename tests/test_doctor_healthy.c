@@ -18,7 +18,8 @@ static void expect_healthy(const patient_plan *plan, int seed, int64_t steps) {
                       kinds_of(&d));
 }
 
-/* Depths and rates with which the activation is known to train at all: softmax, say, does not through ten layers. */
+/* Depths and rates with which the activation is known to train at all: softmax, say, does not through ten
+   layers. */
 static void make_sensible(patient_plan *plan) {
     static const struct {
         const char *name;

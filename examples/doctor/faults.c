@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- modules with a fault ------------------------------------------------------------------------ */
+/* --- modules with a fault --------------------------------------------------------------------- */
 
 /* Hands on a copy without a gradient. */
 static hk_tensor *detached_forward(hk_module *m, void *state, hk_tensor *x) {
@@ -76,7 +76,7 @@ hk_module *fault_output(hk_context *ctx, const fault *f) {
     }
 }
 
-/* --- data ------------------------------------------------------------------------------------------ */
+/* --- data ------------------------------------------------------------------------------------- */
 
 /* Indices of the digits that are used, in order; how many. */
 static int64_t choose(const fault *f, const digits *d, int64_t *order) {
@@ -152,7 +152,7 @@ hk_tensor *fault_labels(const fault *f, hk_tensor *y) {
     return copy;
 }
 
-/* --- weights ---------------------------------------------------------------------------------------- */
+/* --- weights ---------------------------------------------------------------------------------- */
 
 static void fill(hk_tensor *t, double factor, double value) {
     float *w = hk_tensor_data(t);
@@ -174,7 +174,7 @@ void fault_weights(patient *p) {
     }
 }
 
-/* --- the list ----------------------------------------------------------------------------------------- */
+/* --- the list --------------------------------------------------------------------------------- */
 
 static void high(patient_plan *p) { p->lr = strcmp(p->optimizer, "adam") == 0 ? 1 : 30; }
 static void low(patient_plan *p) { p->lr = strcmp(p->optimizer, "adam") == 0 ? 1e-8 : 1e-6; }

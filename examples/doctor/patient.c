@@ -9,7 +9,7 @@
 
 enum { MEMBERS_MOST = 256 };
 
-/* --- digits ------------------------------------------------------------------------------------- */
+/* --- digits ----------------------------------------------------------------------------------- */
 
 bool digits_read(digits *d, hk_context *ctx, const char *folder, int64_t most) {
     hk_dataset *all = hk_mnist(ctx, folder, "train", 0);
@@ -43,7 +43,7 @@ void digits_free(digits *d) {
     *d = (digits){.count = 0};
 }
 
-/* --- networks ----------------------------------------------------------------------------------- */
+/* --- networks --------------------------------------------------------------------------------- */
 
 typedef struct members {
     hk_module *member[MEMBERS_MOST];
@@ -113,7 +113,7 @@ static hk_module *describe(hk_context *ctx, const patient_plan *plan, const digi
     return hk_sequential_n(ctx, l.n, l.member);
 }
 
-/* --- making and training ------------------------------------------------------------------------ */
+/* --- making and training ---------------------------------------------------------------------- */
 
 bool patient_make(patient *p, hk_context *ctx, const patient_plan *planned, const digits *d) {
     *p = (patient){.ctx = ctx, .plan = *planned, .digits = d};

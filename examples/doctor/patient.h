@@ -24,7 +24,7 @@ struct patient_plan;
 typedef struct fault {
     const char *name, *kind, *what;
     void (*plan)(struct patient_plan *plan); /* changes settings, or NULL */
-    int code;                        /* which, for the places that plant it */
+    int code;                                /* which, for the places that plant it */
 } fault;
 const fault *fault_at(int i);              /* NULL behind the last */
 const fault *fault_find(const char *name); /* NULL if there is none */
