@@ -4,57 +4,7 @@
    SPDX-License-Identifier: MIT */
 #include "flow_fixture.h"
 
-#include <errno.h>
-#include <stdatomic.h>
-
-/* --- counting allocations, and letting one fail -------------------------------------------------------- */
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-
-static atomic_int allocations, live;
-static atomic_int fail_at = -1; /* the number of the allocation that fails */
-
-#if defined(__GLIBC__) && !defined(SANITIZED)
-enum { CAN_COUNT = 1 };
-void *__libc_malloc(size_t size);
-void *__libc_calloc(size_t n, size_t size);
-void *__libc_realloc(void *p, size_t size);
-void *__libc_memalign(size_t alignment, size_t size);
-void __libc_free(void *p);
-
-static bool fails(void) {
-    const bool now = atomic_fetch_add(&allocations, 1) == atomic_load(&fail_at);
-    if (now) errno = ENOMEM;
-    return now;
-}
-static void *handed_out(void *p) {
-    if (p) atomic_fetch_add(&live, 1);
-    return p;
-}
-void *malloc(size_t size) { return fails() ? NULL : handed_out(__libc_malloc(size)); }
-void *calloc(size_t n, size_t size) { return fails() ? NULL : handed_out(__libc_calloc(n, size)); }
-void *aligned_alloc(size_t alignment, size_t size) {
-    return fails() ? NULL : handed_out(__libc_memalign(alignment, size));
-}
-void *realloc(void *p, size_t size) {
-    if (fails()) return NULL;
-    void *q = __libc_realloc(p, size);
-    if (!p && q) atomic_fetch_add(&live, 1);
-    return q;
-}
-void free(void *p) {
-    if (p) atomic_fetch_sub(&live, 1);
-    __libc_free(p);
-}
-#else
-enum { CAN_COUNT = 0 };
-#endif
+#include "allocation_fixture.h"
 
 /* --- everything that looks -------------------------------------------------------------------------------- */
 
@@ -185,7 +135,7 @@ static void same_weights(void **state) {
 
 static void steady_steps(void **state) {
     (void)state;
-    if (!CAN_COUNT) skip();
+    if (!HK_REPLACED) skip();
     hk_module *(*const makes[])(hk_context *) = {mlp, cnn};
     for (int k = 0; k < 2; k++)
         for (int every = 0; every < 4; every += 3) {
@@ -213,7 +163,7 @@ static void steady_steps(void **state) {
 
 static void each_allocation_fails_once(void **state) {
     (void)state;
-    if (!CAN_COUNT) skip();
+    if (!HK_REPLACED) skip();
     training t = begin(mlp, 1);
     int reports = 0, n = 0;
     const hk_flow_config config = {.report = nothing, .arg = &reports};

@@ -1,8 +1,5 @@
-/* commands.h: the subcommands of `activations`, a file or a few each.
-   SPDX-License-Identifier: MIT
-
-   argv[0] is the program and the subcommand as one can paste them, "build/activations plot"; what
-   follows are the subcommand's own arguments. Each returns the code to exit with. */
+/* commands.h: the subcommands of `activations`, a file or a few each (subcommands.h).
+   SPDX-License-Identifier: MIT */
 #ifndef ACTIVATIONS_COMMANDS_H
 #define ACTIVATIONS_COMMANDS_H
 

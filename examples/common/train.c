@@ -1,5 +1,6 @@
 /* train.c: the training loop.
    SPDX-License-Identifier: MIT */
+#include "interrupt.h"
 #include "out.h"
 #include "report.h"
 #include "runlog.h"
@@ -8,29 +9,8 @@
 
 #include <inttypes.h>
 #include <math.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* --- Ctrl-C ----------------------------------------------------------------------------------- */
-
-static volatile sig_atomic_t interrupt_seen;
-
-static void on_interrupt(int signal_number) {
-    (void)signal_number;
-    interrupt_seen = 1;
-}
-
-/* The first Ctrl-C asks training to stop after its step, the second one kills as usual. */
-static void catch_interrupt(void) {
-    struct sigaction action;
-    memset(&action, 0, sizeof action);
-    action.sa_handler = on_interrupt;
-    action.sa_flags = (int)SA_RESETHAND | SA_RESTART;
-    sigemptyset(&action.sa_mask);
-    interrupt_seen = 0;
-    sigaction(SIGINT, &action, NULL);
-}
 
 /* --- one pass over the images ----------------------------------------------------------------- */
 
@@ -40,7 +20,7 @@ static bool book_step(training *run, double loss, int64_t images) {
     r->images += images;
     r->train_loss += (loss - r->train_loss) * (double)images / (double)r->images;
     progress_step(&run->bar, r->images, r->train_loss);
-    return isfinite(loss) && !interrupt_seen;
+    return isfinite(loss) && !interrupt_seen();
 }
 
 /* Trains on every image once. */
@@ -55,7 +35,7 @@ static void train_epoch(training *run, int64_t epoch) {
     progress_epoch(&run->bar, epoch, run->set->epochs, images);
     hk_module_train(net, true);
     hk_batch batch;
-    while (!interrupt_seen && hk_loader_next(run->fit, &batch)) {
+    while (!interrupt_seen() && hk_loader_next(run->fit, &batch)) {
         stats_step_begin(run, batch.index + 1 == hk_loader_batches(run->fit));
         hk_optimizer_zero_grad(opt);
         hk_tensor *logits = hk_forward(net, batch.x);
@@ -139,7 +119,7 @@ static void go_back_to_best(training *run) {
 
 void train(training *run, hk_module *net) {
     if (!run || run->code || !setup_training(run, net)) return;
-    catch_interrupt();
+    interrupt_catch();
     bool stop = false;
     for (int64_t epoch = 1; epoch <= run->set->epochs && !stop; epoch++) {
         train_epoch(run, epoch);
@@ -157,11 +137,11 @@ void train(training *run, hk_module *net) {
                        "the loss is not finite any more, in epoch %" PRId64
                        " (try a smaller --lr; --nan-guard tells where it starts)",
                        epoch);
-        stop = out_of_patience(run) || interrupt_seen || run->code != 0;
+        stop = out_of_patience(run) || interrupt_seen() || run->code != 0;
     }
-    run->interrupted = interrupt_seen;
+    run->interrupted = interrupt_seen();
     if (run->code == 0) go_back_to_best(run);
     out_finish(run);
-    signal(SIGINT, SIG_DFL);
+    interrupt_release();
     train_failed(run, EXIT_FAILURE);
 }

@@ -1,8 +1,5 @@
-/* commands.h: the subcommands of `depth`, a file or a few each.
-   SPDX-License-Identifier: MIT
-
-   argv[0] is the program and the subcommand as one can paste them, "build/depth signal"; what follows
-   are the subcommand's own arguments. Each returns the code to exit with. */
+/* commands.h: the subcommands of `depth`, a file or a few each (subcommands.h).
+   SPDX-License-Identifier: MIT */
 #ifndef DEPTH_COMMANDS_H
 #define DEPTH_COMMANDS_H
 

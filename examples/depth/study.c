@@ -5,33 +5,14 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "folder.h"
+#include "interrupt.h"
 #include "progress.h"
-
-/* --- Ctrl-C ----------------------------------------------------------------------------------- */
-
-static volatile sig_atomic_t interrupt_seen;
-
-static void on_interrupt(int signal_number) {
-    (void)signal_number;
-    interrupt_seen = 1;
-}
-
-/* The first Ctrl-C ends work early, the second one kills as usual. */
-static void catch_interrupt(void) {
-    struct sigaction action;
-    memset(&action, 0, sizeof action);
-    action.sa_handler = on_interrupt;
-    action.sa_flags = (int)SA_RESETHAND | SA_RESTART;
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-}
 
 /* --- begin and end ---------------------------------------------------------------------------- */
 
@@ -123,7 +104,7 @@ bool study_begin(study *s, const char *defaults, int argc, char **argv) {
     if (s->as_csv && s->as_json)
         study_fail(s, EXIT_BAD_INPUT, "--csv and --json: choose one of them");
     if (s->code != 0 || !check_names(s) || !check_folder(s)) return false;
-    catch_interrupt();
+    interrupt_catch();
     s->started = clock_seconds();
     return true;
 }
@@ -153,7 +134,7 @@ bool study_goes_on(study *s, double done, double total, const char *what) {
     static const double redraw_seconds = 0.1;
     static double shown;
     const double now = clock_seconds();
-    if (interrupt_seen) s->interrupted = true;
+    if (interrupt_seen()) s->interrupted = true;
     if (s->interrupted || s->code != 0) return false;
     if (!on_terminal() || now - shown < redraw_seconds) return true;
     const double share = total > 0 && done < total ? done / total : 1;
