@@ -21,7 +21,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { STEPS = 938, BATCH = 64, PROBE = 2000, PIECE = 500, PAIRS_MOST = 200, HOOKS_MOST = 64 };
+enum { STEPS = 938, BATCH = 64, PROBE = 2000, PIECE = 50, PAIRS_MOST = 200, HOOKS_MOST = 64 };
 
 typedef enum mode { PLAIN, REMOVED, OFF, FLOW, ALL, MODES } mode;
 static const char *const mode_names[] = {"plain", "removed", "off", "flow", "all"};
