@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "conv_ops.h"
 #include "flow.h"
 #include "stats.h"
 
@@ -72,6 +73,38 @@ static double one_sign_sample(hk_context *ctx, const hk_tensor *x, const hk_tens
         t.one += signs == HK_SIGN_PLUS || signs == HK_SIGN_MINUS ? units : 0;
     }
     hk__arena_rewind(&ctx->scratch, mark);
+    return share(t);
+}
+
+/* The gradient of each of the first samples alone, by the convolution's own backward. */
+static double one_sign_image(hk_module *m, hk_tensor *x, hk_tensor *g) {
+    hk_context *ctx = m->object.ctx;
+    hk_conv2d_config config;
+    hk_tensor *weight, *bias, *xs = hk_contiguous(x), *gs = hk_contiguous(g);
+    if (!hk__is_conv2d(m, &config, &weight, &bias) || !xs || !gs) return NAN;
+    hk_tensor *one = hk__view(xs), *gw = hk__empty(ctx, weight->dtype, weight->shape);
+    if (!one || !gw) return NAN;
+    one->shape.dim[0] = 1;
+    const hk_op_call call = {.ctx = ctx, .n_in = 2, .in = (hk_tensor *[]){one, weight}};
+    const hk__conv sizes = hk__conv2d_sizes(&call, &config);
+    const size_t size = hk_dtype_size(xs->dtype);
+    const size_t x_bytes = (size_t)hk_shape_count(one->shape) * size;
+    const int64_t n = xs->shape.dim[0];
+    const size_t g_bytes = n ? (size_t)(hk_shape_count(gs->shape) / n) * size : 0;
+    const hk__stats_kernels *k = hk__stats_tables[hk__stamp_of(ctx, weight->dtype)];
+    tally t = {0};
+    for (int64_t s = 0; s < n && s < HK_FLOW_IMAGES; s++) {
+        const hk__conv_gradients to = {.x = (char *)xs->data + (size_t)s * x_bytes,
+                                       .w = weight->data,
+                                       .g = (char *)gs->data + (size_t)s * g_bytes,
+                                       .gw = gw->data};
+        if (hk__conv_backward(ctx, weight->dtype, &sizes, &to) != HK_OK) return NAN;
+        for (int64_t u = 0; u < weight->shape.dim[0]; u++) {
+            const int signs = signs_of_unit(k, m, gw, u);
+            t.all += signs != 0;
+            t.one += signs == HK_SIGN_PLUS || signs == HK_SIGN_MINUS;
+        }
+    }
     return share(t);
 }
 
@@ -149,6 +182,8 @@ static void write_layer(const hk__flow_place *place, hk_flow_layer *out) {
     out->grad_l2 = norm(g);
     if (is_linear(place->module) && is_real(place->x))
         out->one_sign_sample = one_sign_sample(ctx, place->x, g);
+    if (strcmp(place->kind, "conv2d") == 0)
+        out->one_sign_sample = one_sign_image(place->module, place->x, g);
 }
 
 static void write_layers(hk_flow *flow, hk__flow_room *room) {

@@ -21,6 +21,8 @@
 
 HK_BEGIN_DECLS
 
+enum { HK_FLOW_IMAGES = 16 };
+
 typedef struct hk_flow_parameter {
     const char *name; /* "0.weight" */
     hk_stats grad;    /* as accumulated when backward ends: before clipping */
@@ -44,9 +46,9 @@ typedef struct hk_flow_layer {
     /* Of a linear layer or convolution (else NaN): |∂L/∂y|² over that of the next such layer in order. At the start, with
        weights of variance σw²/fan_in, it estimates χ₁ (hk_mean_field.h): below 1 gradients vanish, above they explode. */
     double ratio;
-    /* Of a linear layer (else NaN): as one_sign, of the gradient of each sample alone. There ∂L/∂w[j] = ∂L/∂y[j]·x, so
-       all gradients of a unit have one sign if and only if all inputs do. Share of pairs (sample, unit) whose gradient is
-       not all 0. */
+    /* Of a linear layer or a conv2d (else NaN): as one_sign, of the gradient of each sample alone. In a linear layer
+       ∂L/∂w[j] = ∂L/∂y[j]·x, so all gradients of a unit have one sign if and only if all inputs do. Share of pairs
+       (sample, unit) whose gradient is not all 0; of a conv2d the first HK_FLOW_IMAGES samples alone. */
     double one_sign_sample;
 } hk_flow_layer;
 

@@ -252,6 +252,54 @@ static void one_sign_of_samples(void **state) {
     assert_true(sum[0] < 7 && sum[0] > 3 && sum[1] == 8); /* behind a relu, always */
 }
 
+/* ∂L/∂w of a 3 x 3 convolution with padding 1, by its definition, for each of the first samples. */
+static double naive_images(const hk_tensor *x, const hk_tensor *g, int64_t groups) {
+    const int64_t *xd = x->shape.dim, *gd = g->shape.dim, out = gd[1], in = xd[1] / groups;
+    static signs pair[512];
+    int n = 0;
+    for (int64_t s = 0; s < HK_FLOW_IMAGES; s++)
+        for (int64_t u = 0; u < out; u++, n++) {
+            assert_true(n < 512);
+            pair[n] = (signs){0, 0};
+            for (int64_t w = 0; w < in * 9; w++) {
+                double sum = 0;
+                for (int64_t p = 0; p < gd[2] * gd[3]; p++) {
+                    const int64_t i = p / gd[3] + w % 9 / 3 - 1, j = p % gd[3] + w % 3 - 1;
+                    if (i < 0 || j < 0 || i >= xd[2] || j >= xd[3]) continue;
+                    const int64_t c = u / (out / groups) * in + w / 9;
+                    sum += number(g, (s * out + u) * gd[2] * gd[3] + p) *
+                           number(x, ((s * xd[1] + c) * xd[2] + i) * xd[3] + j);
+                }
+                add_sign(&pair[n], sum);
+            }
+        }
+    return share_of(pair, n);
+}
+
+static void one_sign_of_images(void **state) {
+    (void)state;
+    double sum = 0;
+    for (int seed = 0; seed < 8; seed++) {
+        hk_context *ctx = context(HK_F64, 1 + seed % 2, (uint64_t)seed);
+        const int64_t groups = 1 + seed % 2;
+        const hk_conv2d_config config = {.padding = HK_SQUARE(1), .groups = groups};
+        hk_module *net =
+            hk_sequential(ctx, hk_activation(ctx, "relu"),
+                          hk_conv2d(ctx, 2, 4, HK_SQUARE(3), &config), hk_activation(ctx, "relu"));
+        assert_int_equal(hk_module_build(net, HK_SHAPE(-1, 2, 3, 4), NULL), HK_OK);
+        hk_tensor *at[2];
+        hk_hook_forward(hk_module_child_at(net, 1), note_both, at);
+        hk_flow *flow = hk_flow_create(net, NULL);
+        forward_backward(ctx, net, normal(ctx, "x", HK_SHAPE(HK_FLOW_IMAGES + 4, 2, 3, 4)), "g");
+        hk_flow_finish(flow);
+        const double got = layer_row(hk_flow_last(flow), "1")->one_sign_sample;
+        assert_near("one_sign_sample", got, naive_images(at[0], hk_grad(at[1]), groups), 0);
+        sum += got;
+        hk_context_destroy(ctx);
+    }
+    assert_true(sum > 0.1 && sum < 7); /* not all of them 0 or 1 */
+}
+
 /* --- ratio ------------------------------------------------------------------------------------------------ */
 
 static void ratio(void **state) {
@@ -278,6 +326,7 @@ int main(void) {
         cmocka_unit_test(update_by_hand),
         cmocka_unit_test(one_sign),
         cmocka_unit_test(one_sign_of_samples),
+        cmocka_unit_test(one_sign_of_images),
         cmocka_unit_test(ratio),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
