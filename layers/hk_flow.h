@@ -21,7 +21,7 @@
 
 HK_BEGIN_DECLS
 
-enum { HK_FLOW_IMAGES = 16 };
+enum { HK_FLOW_IMAGES = 8 };
 
 typedef struct hk_flow_parameter {
     const char *name; /* "0.weight" */
