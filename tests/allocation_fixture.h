@@ -24,10 +24,10 @@
 #define HK_REPLACED 0
 #endif
 
-static atomic_llong allocations, live; /* asked for; handed out and not freed */
-static atomic_llong fail_at = -1;      /* the number of the allocation that fails */
-static atomic_bool and_after;          /* and all behind it */
-static atomic_llong failures;
+static atomic_llong allocations, live;                /* asked for; handed out and not freed */
+static atomic_llong fail_at = -1;                     /* the number of the allocation that fails */
+__attribute__((unused)) static atomic_bool and_after; /* and all behind it */
+__attribute__((unused)) static atomic_llong failures;
 
 #if HK_REPLACED
 void *__libc_malloc(size_t size);
