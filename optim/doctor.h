@@ -4,6 +4,7 @@
 #define HK_DOCTOR_PRIVATE_H
 
 #include "hk_doctor.h"
+#include "hk_stats.h"
 #include "module.h"
 #include "optimizer.h"
 #include "tape.h"

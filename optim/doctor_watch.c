@@ -68,14 +68,6 @@ static void on_gradient(hk_tensor *t, hk_tensor *grad, void *arg) {
         p->pulled = true;
 }
 
-static double length_of(hk_tensor *t) {
-    const int64_t n = hk_shape_count(t->shape);
-    hk_tensor *flat = hk__empty(t->ctx, t->dtype, t->shape);
-    if (!flat || n == 0) return NAN;
-    hk__copy(t->ctx, flat, t, false);
-    return sqrt(hk__sum_squares(t->ctx, flat->dtype, flat->data, n));
-}
-
 static void on_backward(hk_context *ctx, void *arg) {
     (void)ctx;
     hk__doctor *d = arg;
@@ -83,7 +75,7 @@ static void on_backward(hk_context *ctx, void *arg) {
     for (int i = 0; d->step == 1 && i < d->n_layers; i++) {
         hk__watched *w = &d->layers[i];
         hk_tensor *grad = w->out ? hk_grad(w->out) : NULL;
-        if (grad) w->length = length_of(grad);
+        if (grad) w->length = hk_tensor_stats(grad).l2;
     }
 }
 

@@ -227,8 +227,9 @@ static void together(void **state) {
 
 static void short_enough(void **state) {
     (void)state;
-    static const char *const parts[] = {"activation", "module", "op", "dataset", "optimizer"};
-    for (int i = 0; i < 5; i++) {
+    static const char *const parts[] = {"activation", "module", "op",       "dataset",
+                                        "optimizer",  "flow",   "jacobian", "doctor"};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         char path[512];
         snprintf(path, sizeof path, "%s/examples/own/own_%s.c", HK_SOURCE_DIR, parts[i]);
         FILE *file = fopen(path, "r");

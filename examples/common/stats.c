@@ -83,7 +83,7 @@ static void take_units(stats *s, int layer) {
         now->units = s->rows.item[i].units = u->units;
         now->dead = u->dead;
         now->zero = u->zero;
-        now->saturated = u->saturated_left < 0 ? -1 : u->saturated_left + u->saturated_right;
+        now->saturated = u->saturated;
         now->dormant = u->dormant;
         now->died = u->died;
         now->revived = u->revived;

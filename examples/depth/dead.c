@@ -91,7 +91,7 @@ static bool count_units(const dead_study *p, digits *d, digits_net *n, double *d
         if (layer->dead < 0) defined = false;
         all += layer->units;
         none += layer->dead;
-        ends += layer->saturated_left + layer->saturated_right;
+        ends += layer->saturated;
     }
     *dead = defined ? 100.0 * (double)none / (double)all : NAN;
     *saturated = defined ? 100.0 * (double)ends / (double)all : NAN;
