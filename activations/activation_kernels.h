@@ -33,6 +33,6 @@ typedef struct hk__activation_kernels {
     hk__activation_kernels_row row[HK__ACT_COUNT];
 } hk__activation_kernels;
 
-HK_STAMP_TABLES(hk__activation_kernels, hk__activation);
+HK_MAP_TABLES(hk__activation_kernels, hk__activation);
 
 #endif

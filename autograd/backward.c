@@ -3,7 +3,9 @@
 #include "tape.h"
 
 #include <stdlib.h>
-#include <string.h>
+
+#include "gpu.h"
+#include "values.h"
 
 /* --- gradients of kept tensors --------------------------------------------------------------------- */
 
@@ -19,7 +21,7 @@ hk_tensor *hk_require_grad(hk_tensor *t) {
     hk_tensor *grad = hk__kept_header(t->ctx, t->dtype, t->shape, t->name);
     if (!grad) return NULL;
     grad->storage = grad->data =
-        hk__alloc((size_t)hk_shape_count(t->shape) * hk_dtype_size(t->dtype), false);
+        hk__values_alloc(t->ctx, (size_t)hk_shape_count(t->shape) * hk_dtype_size(t->dtype), false);
     if (!grad->data) {
         hk__kept_free(grad);
         hk_fail(t->ctx, HK_ERR_MEMORY, "require_grad", "no memory for the gradient");
@@ -33,7 +35,8 @@ hk_tensor *hk_require_grad(hk_tensor *t) {
 
 void hk__grad_settle(hk_tensor *grad) {
     if (!grad->clean) return;
-    memset(grad->data, 0, (size_t)hk_shape_count(grad->shape) * hk_dtype_size(grad->dtype));
+    hk__values_zero(grad->ctx, grad->data,
+                    (size_t)hk_shape_count(grad->shape) * hk_dtype_size(grad->dtype));
     grad->clean = false;
 }
 
@@ -192,6 +195,7 @@ static hk_status node_backward(hk_context *ctx, struct hk__tape *tape, const hk_
                     .out = node->out,
                     .gout = gout,
                     .gin = gin};
+    if (HK_ON_GPU(ctx)) hk__gpu_in(ctx, node->op->name);
     HK_TRY(hk__blame(ctx, node->op, node->op->backward(&c)));
     for (int i = 0; i < node->n_in; i++) {
         if (!gin[i]) continue;

@@ -43,6 +43,6 @@ typedef struct hk__pointwise_kernels {
 /* Row `id` as an operation on the tape: its value at a and b, with parameter p0. */
 hk_tensor *hk__pointwise_two(hk__pointwise_id id, hk_tensor *a, hk_tensor *b, double p0);
 
-HK_STAMP_TABLES(hk__pointwise_kernels, hk__pointwise);
+HK_MAP_TABLES(hk__pointwise_kernels, hk__pointwise);
 
 #endif

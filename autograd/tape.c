@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gpu.h"
+
 static void tape_reset(struct hk__tape *tape) { tape->count = 0; }
 
 static void tape_free(struct hk__tape *tape) {
@@ -91,6 +93,7 @@ static hk__node *append(hk_context *ctx, struct hk__tape *tape, const hk_op_call
 /* Runs forward and checks what it made. */
 static hk_status run_forward(struct hk__tape *tape, const hk_op *op, hk_op_call *c) {
     tape->inside++;
+    if (HK_ON_GPU(c->ctx)) hk__gpu_in(c->ctx, op->name);
     const hk_status status = op->forward(c);
     tape->inside--;
     HK_TRY(hk__blame(c->ctx, op, status));

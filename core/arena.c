@@ -28,6 +28,7 @@ struct hk__chunk {
     hk__chunk *next;
     size_t size, used;
     char *bytes;
+    hk__chunk_source source;
 };
 
 void *hk__alloc(size_t bytes, bool zero) {
@@ -40,27 +41,39 @@ void *hk__alloc(size_t bytes, bool zero) {
 
 void hk__free(void *p) { free(p); }
 
-static hk__chunk *chunk_new(size_t size) {
+static bool on_host(const hk__chunk *chunk) { return !chunk->source.alloc; }
+
+static void poison(const hk__chunk *chunk, size_t from) {
+    if (on_host(chunk)) HK_POISON(chunk->bytes + from, chunk->size - from);
+}
+
+static hk__chunk *chunk_new(const hk__chunk_source *source, size_t size) {
     hk__chunk *chunk = malloc(sizeof *chunk);
-    char *bytes = chunk ? hk__alloc(size, false) : NULL;
+    char *bytes = !chunk          ? NULL
+                  : source->alloc ? source->alloc(source->owner, size)
+                                  : hk__alloc(size, false);
     if (!bytes) {
         free(chunk);
         return NULL;
     }
-    *chunk = (hk__chunk){.size = size, .bytes = bytes};
-    HK_POISON(bytes, size);
+    *chunk = (hk__chunk){.size = size, .bytes = bytes, .source = *source};
+    poison(chunk, 0);
     return chunk;
 }
 
 static void chunk_free(hk__chunk *chunk) {
-    HK_UNPOISON(chunk->bytes, chunk->size);
-    hk__free(chunk->bytes);
+    if (on_host(chunk)) {
+        HK_UNPOISON(chunk->bytes, chunk->size);
+        hk__free(chunk->bytes);
+    } else {
+        chunk->source.free(chunk->source.owner, chunk->bytes);
+    }
     free(chunk);
 }
 
 /* Appends behind the last chunk; a chunk in use never moves. */
 static hk__chunk *append(hk__arena *arena, size_t size) {
-    hk__chunk *chunk = chunk_new(size);
+    hk__chunk *chunk = chunk_new(&arena->source, size);
     if (!chunk) return NULL;
     hk__chunk **end = &arena->first;
     while (*end) end = &(*end)->next;
@@ -86,20 +99,20 @@ void *hk__arena_alloc(hk__arena *arena, size_t bytes) {
     arena->current = chunk;
     arena->used += size;
     if (arena->used > arena->most) arena->most = arena->used;
-    HK_UNPOISON(p, size);
+    if (on_host(chunk)) HK_UNPOISON(p, size);
     return p;
 }
 
 void hk__arena_reset(hk__arena *arena) {
     for (hk__chunk *c = arena->first; c; c = c->next) {
         c->used = 0;
-        HK_POISON(c->bytes, c->size);
+        poison(c, 0);
     }
     arena->current = arena->first;
     arena->used = 0;
     if (!arena->merges || !arena->first || !arena->first->next) return;
     /* One chunk of the size that was needed; if that cannot be had, the chunks there are go on. */
-    hk__chunk *one = chunk_new(arena->most);
+    hk__chunk *one = chunk_new(&arena->source, arena->most);
     if (!one) return;
     hk__arena_free(arena);
     arena->first = arena->current = one;
@@ -134,7 +147,7 @@ void hk__arena_rewind(hk__arena *arena, hk__mark mark) {
     arena->used = mark.used;
     for (size_t keep = mark.chunk_used; c; c = c->next, keep = 0) {
         if (c->used <= keep) continue;
-        HK_POISON(c->bytes + keep, c->size - keep);
+        poison(c, keep);
         c->used = keep;
     }
 }

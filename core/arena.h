@@ -13,7 +13,15 @@ HK_BEGIN_DECLS
 
 typedef struct hk__chunk hk__chunk;
 
+/* Where chunks come from, if not from the host's memory. alloc: NULL when it is exhausted. */
+typedef struct hk__chunk_source {
+    void *(*alloc)(void *owner, size_t bytes);
+    void (*free)(void *owner, void *p);
+    void *owner;
+} hk__chunk_source;
+
 typedef struct hk__arena {
+    hk__chunk_source source; /* {0}: the host's memory */
     hk__chunk *first, *current;
     size_t used; /* bytes handed out since the last reset, padding included */
     size_t most; /* the largest `used` ever */

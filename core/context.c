@@ -8,6 +8,8 @@
 #include <string.h>
 
 #include "cpu.h"
+#include "cublas.h"
+#include "gpu.h"
 #include "openblas.h"
 #include "tensor.h"
 
@@ -91,10 +93,29 @@ static void choose_blas(hk_context *ctx) {
     ctx->use_blas = hk__openblas_describe(ctx->blas_text, sizeof ctx->blas_text);
 }
 
+#if HK_WITH_CUDA
+static void *gpu_chunk(void *ctx, size_t bytes) { return hk__gpu_alloc(ctx, bytes, false); }
+static void gpu_chunk_free(void *ctx, void *p) { hk__gpu_free(ctx, p); }
+
+static hk_status open_gpu(hk_context *ctx) {
+    HK_TRY(hk__gpu_open(ctx));
+    ctx->gpu_memory.source = ctx->gpu_scratch.source =
+        (hk__chunk_source){gpu_chunk, gpu_chunk_free, ctx};
+    ctx->gpu_memory.merges = ctx->gpu_scratch.merges = true;
+    return HK_OK;
+}
+#else
+static hk_status open_gpu(hk_context *ctx) {
+    return hk_fail(
+        ctx, HK_ERR_DEVICE, "context",
+        "no CUDA in this build: configure hillock with -DHILLOCK_CUDA=ON, or run on the CPU");
+}
+#endif
+
 static hk_status configure(hk_context *ctx) {
-    if (ctx->config.device == HK_CUDA)
-        return hk_fail(ctx, HK_ERR_DEVICE, "context",
-                       "no CUDA in this build: hillock was compiled for the CPU alone");
+    if (ctx->config.device != HK_CPU && ctx->config.device != HK_CUDA)
+        return hk_fail(ctx, HK_ERR_DEVICE, "context", "there is no device %d",
+                       (int)ctx->config.device);
     if (ctx->config.dtype != HK_F32 && ctx->config.dtype != HK_F64)
         return hk_fail(ctx, HK_ERR_DTYPE, "context", "dtype must be f32 or f64, not %s",
                        hk_dtype_name(ctx->config.dtype));
@@ -112,7 +133,7 @@ static hk_status configure(hk_context *ctx) {
     ctx->pool = hk__pool_create(threads);
     if (!ctx->pool)
         return hk_fail(ctx, HK_ERR_MEMORY, "context", "cannot start %d threads", threads);
-    return HK_OK;
+    return ctx->config.device == HK_CUDA ? open_gpu(ctx) : HK_OK;
 }
 
 hk_context *hk_context_create(const hk_context_config *config) {
@@ -143,6 +164,9 @@ void hk_context_destroy(hk_context *ctx) {
     hk__arena_free(&ctx->memory);
     hk__arena_free(&ctx->scratch);
     for (int i = 0; i < HK_HEADER_RING; i++) hk__arena_free(&ctx->headers[i]);
+    hk__arena_free(&ctx->gpu_memory);
+    hk__arena_free(&ctx->gpu_scratch);
+    if (HK_ON_GPU(ctx)) hk__gpu_close(ctx);
     free(ctx);
 }
 
@@ -178,9 +202,15 @@ hk_status hk_step_end(hk_context *ctx) {
     if (ctx->tape_reset) ctx->tape_reset(ctx->tape);
     hk__arena_reset(&ctx->memory);
     hk__arena_reset(&ctx->scratch);
+    hk__arena_reset(&ctx->gpu_memory);
+    hk__arena_reset(&ctx->gpu_scratch);
     ctx->step++;
     if (ctx->stepped_backward) ctx->train_step++;
     ctx->stepped_backward = false;
+    if (HK_ON_GPU(ctx)) {
+        hk__gpu_cell_set(ctx, HK__CELL_TRAIN_STEP, (double)ctx->train_step);
+        hk__gpu_step_end(ctx);
+    }
     hk__arena_reset(&ctx->headers[ctx->step % HK_HEADER_RING]);
     return ctx->status;
 }

@@ -19,6 +19,12 @@ typedef struct hk__object {
     struct hk__object *next, *previous;
     hk_context *ctx;
     void (*destroy)(struct hk__object *object);
+    /* Of what changes from step to step (optimizers, loaders), for steps that are replayed (step.c); NULL: nothing does.
+       prepare: puts the coming step's numbers into cells; false: that step is unlike the one before. replayed: moves on
+       as its functions would have done. step: the last one it took part in. */
+    bool (*prepare)(struct hk__object *object);
+    void (*replayed)(struct hk__object *object);
+    uint64_t step;
 } hk__object;
 
 struct hk_context {
@@ -26,6 +32,7 @@ struct hk_context {
     hk_status status;
     char message[1024];
 
+    struct hk__gpu *gpu; /* NULL: the CPU */
     hk__pool *pool;
     hk__stamp stamp; /* of f32 kernels */
     bool use_blas;
@@ -44,6 +51,7 @@ struct hk_context {
     hk__arena memory;                  /* of the step: data, nodes, attributes */
     hk__arena headers[HK_HEADER_RING]; /* hk_tensor structs of the last steps */
     hk__arena scratch;                 /* inside one call; marked and rewound there */
+    hk__arena gpu_memory, gpu_scratch; /* the same on the GPU: data of the step, and for one call */
 
     /* autograd's part, opaque to core */
     struct hk__tape *tape;
@@ -53,6 +61,7 @@ struct hk_context {
 
 /* The stamp whose kernels serve a dtype. */
 static inline hk__stamp hk__stamp_of(const hk_context *ctx, hk_dtype dtype) {
+    if (ctx->gpu) return dtype == HK_F64 ? HK__STAMP_cuda64 : HK__STAMP_cuda;
     return dtype == HK_F64 ? HK__STAMP_f64 : ctx->stamp;
 }
 

@@ -63,7 +63,7 @@ HK_API hk_tensor *hk_tensor_set_name(hk_tensor *t, const char *name);
 HK_API const char *hk_tensor_name(const hk_tensor *t);
 
 /* The elements. hk_tensor_data is NULL with an error if t is not contiguous (a transposed or sliced
-   view: keep it first). hk_tensor_read copies all of them, row-major, of t's dtype, to `out`, which
+   view: keep it first); of a tensor on a GPU it is an address there, which the host cannot read. hk_tensor_read copies all of them, row-major, of t's dtype, to `out`, which
    holds `size` bytes; hk_tensor_write is the reverse, for kept contiguous tensors. hk_tensor_item is
    the value of a tensor with one element, as a double (NaN and an error otherwise). */
 HK_API void *hk_tensor_data(hk_tensor *t);

@@ -2,6 +2,7 @@
    SPDX-License-Identifier: MIT */
 #include "map.h"
 
+#include "gpu.h"
 #include "map_kernels.h"
 
 #include <string.h>
@@ -195,6 +196,22 @@ static void run_block(void *arg, int64_t b, int worker) {
     if (j->stream) hk__map_streamed();
 }
 
+static void map_on_gpu(const job *j, int64_t count) {
+    hk__map_job g;
+    memset(&g, 0, sizeof g); /* padding too: arguments of launches are compared */
+    g.rank = j->rank;
+    g.n = j->n;
+    g.accumulate = j->accumulate;
+    g.count = count;
+    memcpy(g.dim, j->dim, sizeof *g.dim * (size_t)j->rank);
+    for (int k = 0; k < j->n; k++) {
+        memcpy(g.stride[k], j->stride[k], sizeof *g.dim * (size_t)j->rank);
+        g.data[k] = j->data[k];
+    }
+    g.param = j->param;
+    ((hk__map_launch *)(void (*)(void))j->fn)((hk_context *)(uintptr_t)j->ctx, &g);
+}
+
 void hk__map(hk_context *ctx, hk__map_fn *fn, const double *param, hk_tensor *out, int n,
              hk_tensor *const *operands, bool accumulate) {
     const int64_t count = hk_shape_count(out->shape);
@@ -214,6 +231,10 @@ void hk__map(hk_context *ctx, hk__map_fn *fn, const double *param, hk_tensor *ou
         j.size[k] = hk_dtype_size(t->dtype);
     }
     collapse(&j);
+    if (HK_ON_GPU(ctx)) {
+        map_on_gpu(&j, count);
+        return;
+    }
     j.stream = !accumulate && j.rank == 1 && j.stride[0][0] == 1 &&
                hk__map_streams(j.data[0], (size_t)count * j.size[0]);
     j.row = j.rank > 0 ? j.dim[j.rank - 1] : 1;
@@ -246,6 +267,10 @@ static void copy8(int64_t n, void *const *p, const double *param) {
 
 void hk__copy(hk_context *ctx, hk_tensor *dst, hk_tensor *src, bool accumulate) {
     const size_t size = hk_dtype_size(dst->dtype);
+    if (HK_ON_GPU(ctx)) {
+        hk__map(ctx, hk__convert_gpu.to[dst->dtype][dst->dtype], NULL, dst, 1, &src, accumulate);
+        return;
+    }
     hk__map(ctx, size == 1 ? copy1 : size == 4 ? copy4 : copy8, NULL, dst, 1, &src, accumulate);
 }
 
@@ -285,10 +310,18 @@ static hk__map_fn *const converters[4][4] = {HK_ROW(HK_F32), HK_ROW(HK_F64), HK_
                                              HK_ROW(HK_I32)};
 
 void hk__convert(hk_context *ctx, hk_tensor *dst, hk_tensor *src) {
+    if (HK_ON_GPU(ctx)) {
+        hk__map(ctx, hk__convert_gpu.to[dst->dtype][src->dtype], NULL, dst, 1, &src, false);
+        return;
+    }
     hk__map(ctx, converters[dst->dtype][src->dtype], NULL, dst, 1, &src, false);
 }
 
 void hk__fill(hk_context *ctx, hk_tensor *dst, double value) {
+    if (HK_ON_GPU(ctx)) {
+        hk__map(ctx, hk__convert_gpu.fill[dst->dtype], &value, dst, 0, NULL, false);
+        return;
+    }
     hk_tensor scalar = {.ctx = ctx, .data = &value, .dtype = HK_F64};
     hk__convert(ctx, dst, &scalar);
 }

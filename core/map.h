@@ -24,6 +24,20 @@ enum {
 
 typedef void hk__map_fn(int64_t n, void *const *p, const double *param);
 
+/* On a GPU the tables of stamps cuda and cuda64 hold functions of another type, which launch a kernel on all of the
+   operands at once; hk__map casts them back. */
+typedef struct hk__map_job {
+    int rank, n; /* n operands, the output included as number 0 */
+    bool accumulate;
+    int64_t count;
+    int64_t
+        dim[HK_MAX_RANK]; /* joined where all strides allow: rank 1 where all lie side by side */
+    int64_t stride[HK_MAP_MAX][HK_MAX_RANK];
+    void *data[HK_MAP_MAX];
+    const double *param; /* what hk__map was handed, in memory of the host; NULL: none */
+} hk__map_job;
+typedef void hk__map_launch(hk_context *ctx, const hk__map_job *job);
+
 /* out = fn(operands), or out += fn(operands) if accumulate (f32 and f64 only). n operands beside the
    output, each broadcasting to out's shape. param is handed to fn. */
 void hk__map(hk_context *ctx, hk__map_fn *fn, const double *param, hk_tensor *out, int n,

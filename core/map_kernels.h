@@ -3,9 +3,7 @@
 #ifndef HK_MAP_KERNELS_H
 #define HK_MAP_KERNELS_H
 
-#include <stddef.h>
-
-#include "stamp.h"
+#include "map.h"
 
 typedef struct hk__map_kernels {
     /* Copies bytes, a multiple of 64, to a place aligned to 64 with stores that do not read the lines they write.
@@ -14,5 +12,11 @@ typedef struct hk__map_kernels {
 } hk__map_kernels;
 
 HK_STAMP_TABLES(hk__map_kernels, hk__map);
+
+/* On a GPU (map.cu): converts, also to the same type, where an output may be added to; fills with param[0]. By dtype. */
+typedef struct hk__convert_kernels {
+    hk__map_fn *to[4][4], *fill[4];
+} hk__convert_kernels;
+extern const hk__convert_kernels hk__convert_gpu;
 
 #endif

@@ -7,6 +7,8 @@
 
    base, avx2 and avx512 compute in float; f64 compiles the same source for double, with libm instead
    of polynomials: it is the reference that the fast kernels are tested against.
+
+   A build with CUDA has two more: *_kernels.cu is compiled once for float ("cuda") and once for double ("cuda64").
    SPDX-License-Identifier: MIT */
 #ifndef HK_STAMP_H
 #define HK_STAMP_H
@@ -16,7 +18,10 @@ typedef enum hk__stamp {
     HK__STAMP_avx2 = 1, /* AVX2 and FMA */
     HK__STAMP_avx512 = 2,
     HK__STAMP_f64 = 3,
-    HK__STAMPS = 4
+    HK__STAMPS = 4, /* of the CPU */
+    HK__STAMP_cuda = 4,
+    HK__STAMP_cuda64 = 5,
+    HK__ALL_STAMPS = 6
 } hk__stamp;
 
 #if defined(__x86_64__) && !defined(HILLOCK_NO_SIMD)
@@ -32,15 +37,38 @@ typedef enum hk__stamp {
 /* Declares the tables of all stamps and the array that lists them:
    HK_STAMP_TABLES(hk__gemm_kernels, hk__gemm) gives hk__gemm_base ... and hk__gemm_tables[stamp]. */
 #if HK_X86_STAMPS
-#define HK_STAMP_TABLES(type, name)                                                                \
-    extern const type name##_base, name##_avx2, name##_avx512, name##_f64;                         \
-    static const type *const name##_tables[HK__STAMPS] = {&name##_base, &name##_avx2,              \
-                                                          &name##_avx512, &name##_f64}
+#define HK__CPU_EXTERN(type, name)                                                                 \
+    extern const type name##_base, name##_avx2, name##_avx512, name##_f64
+#define HK__CPU_TABLES(name) &name##_base, &name##_avx2, &name##_avx512, &name##_f64
 #else
+#define HK__CPU_EXTERN(type, name) extern const type name##_base, name##_f64
+#define HK__CPU_TABLES(name) &name##_base, &name##_base, &name##_base, &name##_f64
+#endif
 #define HK_STAMP_TABLES(type, name)                                                                \
-    extern const type name##_base, name##_f64;                                                     \
-    static const type *const name##_tables[HK__STAMPS] = {&name##_base, &name##_base,              \
-                                                          &name##_base, &name##_f64}
+    HK__CPU_EXTERN(type, name);                                                                    \
+    static const type *const name##_tables[HK__STAMPS] = {HK__CPU_TABLES(name)}
+
+/* Tables of kernels that hk__map runs: one type for CPU and GPU, listed by any stamp. */
+#if HK_WITH_CUDA
+#define HK_MAP_TABLES(type, name)                                                                  \
+    HK__CPU_EXTERN(type, name);                                                                    \
+    extern const type name##_cuda, name##_cuda64;                                                  \
+    static const type *const name##_tables[HK__ALL_STAMPS] = {HK__CPU_TABLES(name), &name##_cuda,  \
+                                                              &name##_cuda64}
+#else
+#define HK_MAP_TABLES(type, name)                                                                  \
+    HK__CPU_EXTERN(type, name);                                                                    \
+    static const type *const name##_tables[HK__ALL_STAMPS] = {HK__CPU_TABLES(name), 0, 0}
+#endif
+
+/* Tables of whole drivers on the GPU, listed by dtype (HK_F32, HK_F64): HK_GPU_TABLES(hk__norm_gpu, hk__norm_gpu) gives
+   hk__norm_gpu_cuda, hk__norm_gpu_cuda64 and hk__norm_gpu_tables[dtype]. Look into it behind HK_ON_GPU. */
+#if HK_WITH_CUDA
+#define HK_GPU_TABLES(type, name)                                                                  \
+    extern const type name##_cuda, name##_cuda64;                                                  \
+    static const type *const name##_tables[2] = {&name##_cuda, &name##_cuda64}
+#else
+#define HK_GPU_TABLES(type, name) static const type *const name##_tables[2] = {0, 0}
 #endif
 
 #endif

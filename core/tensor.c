@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gpu.h"
 #include "map.h"
+#include "values.h"
 
 /* --- shapes ------------------------------------------------------------------------------------ */
 
@@ -163,7 +165,7 @@ hk_tensor *hk__header(hk_context *ctx, hk_dtype dtype, hk_shape shape) {
 hk_tensor *hk__empty(hk_context *ctx, hk_dtype dtype, hk_shape shape) {
     hk_tensor *t = hk__header(ctx, dtype, shape);
     if (!t) return NULL;
-    t->data = hk__arena_alloc(&ctx->memory, bytes_of(dtype, shape));
+    t->data = hk__arena_alloc(hk__values_arena(ctx), bytes_of(dtype, shape));
     return t->data ? t : out_of_memory(ctx, "tensor", dtype, shape);
 }
 
@@ -194,7 +196,7 @@ void hk__kept_free(hk_tensor *t) {
     if (!t) return;
     if (t->hooks) hk__hooks_free(&t->hooks->list);
     free(t->hooks);
-    hk__free(t->storage);
+    if (t->storage) hk__values_free(t->ctx, t->storage);
     free(t->own_name);
     free(t);
 }
@@ -202,7 +204,7 @@ void hk__kept_free(hk_tensor *t) {
 hk_tensor *hk_tensor_new(hk_context *ctx, hk_dtype dtype, hk_shape shape) {
     hk_tensor *t = hk__kept_header(ctx, dtype, shape, NULL);
     if (!t) return NULL;
-    t->storage = t->data = hk__alloc(bytes_of(dtype, shape), true);
+    t->storage = t->data = hk__values_alloc(ctx, bytes_of(dtype, shape), true);
     if (!t->data) {
         hk__kept_free(t);
         return out_of_memory(ctx, "tensor_new", dtype, shape);
@@ -215,7 +217,7 @@ hk_tensor *hk_tensor_new(hk_context *ctx, hk_dtype dtype, hk_shape shape) {
 
 hk_tensor *hk_tensor_from(hk_context *ctx, hk_dtype dtype, hk_shape shape, const void *data) {
     hk_tensor *t = hk_tensor_new(ctx, dtype, shape);
-    if (t && data) memcpy(t->data, data, bytes_of(dtype, shape));
+    if (t && data) hk__values_write(ctx, t->data, data, bytes_of(dtype, shape));
     return t;
 }
 
@@ -249,7 +251,7 @@ hk_tensor *hk_constant(hk_context *ctx, hk_dtype dtype, hk_shape shape, const vo
     hk_tensor *t = hk__empty(ctx, dtype, shape);
     if (!t || bytes_of(dtype, shape) == 0) return t;
     if (data) {
-        memcpy(t->data, data, bytes_of(dtype, shape));
+        hk__values_write(ctx, t->data, data, bytes_of(dtype, shape));
         return t;
     }
     hk_fail(ctx, HK_ERR_ARGUMENT, "constant", "no data was given");
@@ -311,6 +313,17 @@ hk_status hk_tensor_read(hk_tensor *t, void *out, size_t size) {
     if (!t) return HK_ERR_ARGUMENT;
     HK_TRY(hk__check(t->ctx, t, "tensor_read"));
     HK_TRY(check_size(t, size, "tensor_read"));
+    if (hk__is_contiguous(t)) {
+        hk__values_read(t->ctx, out, t->data, bytes_of(t->dtype, t->shape));
+        return t->ctx->status;
+    }
+    if (t->ctx->gpu) { /* put in order there first */
+        hk_tensor *whole = hk__empty(t->ctx, t->dtype, t->shape);
+        if (!whole) return t->ctx->status;
+        hk__copy(t->ctx, whole, t, false);
+        hk__values_read(t->ctx, out, whole->data, bytes_of(t->dtype, t->shape));
+        return t->ctx->status;
+    }
     hk_tensor target = {.ctx = t->ctx, .data = out, .dtype = t->dtype, .shape = t->shape};
     hk__contiguous_strides(target.shape, target.stride);
     hk__copy(t->ctx, &target, t, false);
@@ -323,8 +336,8 @@ hk_status hk_tensor_write(hk_tensor *t, const void *data, size_t size) {
     HK_TRY(check_size(t, size, "tensor_write"));
     if (t->step != 0 || !hk__is_contiguous(t))
         return hk_fail(t->ctx, HK_ERR_ARGUMENT, "tensor_write", "only kept tensors can be written");
-    memcpy(t->data, data, bytes_of(t->dtype, t->shape));
-    return HK_OK;
+    hk__values_write(t->ctx, t->data, data, bytes_of(t->dtype, t->shape));
+    return t->ctx->status;
 }
 
 double hk_tensor_item(hk_tensor *t) {
@@ -336,13 +349,57 @@ double hk_tensor_item(hk_tensor *t) {
                 hk__tensor_text(t, text, sizeof text));
         return none;
     }
+    union {
+        float f32;
+        double f64;
+        uint8_t u8;
+        int32_t i32;
+    } value = {.f64 = 0};
+    hk__values_read(t->ctx, &value, t->data, hk_dtype_size(t->dtype));
+    if (t->ctx->status != HK_OK) return none;
     switch (t->dtype) {
-    case HK_F32: return (double)*(const float *)t->data;
-    case HK_F64: return *(const double *)t->data;
-    case HK_U8: return (double)*(const uint8_t *)t->data;
-    case HK_I32: return (double)*(const int32_t *)t->data;
+    case HK_F32: return (double)value.f32;
+    case HK_F64: return value.f64;
+    case HK_U8: return (double)value.u8;
+    case HK_I32: return (double)value.i32;
     }
     return none;
+}
+
+const void *hk__host_view(hk_tensor *t) {
+    if (!HK_ON_GPU(t->ctx)) return t->data;
+    void *copy = hk__scratch(t->ctx, bytes_of(t->dtype, t->shape));
+    if (copy) hk__values_read(t->ctx, copy, t->data, bytes_of(t->dtype, t->shape));
+    return t->ctx->status == HK_OK ? copy : NULL;
+}
+
+void *hk__host_room(hk_tensor *t) {
+    return HK_ON_GPU(t->ctx) ? hk__scratch(t->ctx, bytes_of(t->dtype, t->shape)) : t->data;
+}
+
+void hk__host_done(hk_tensor *t, const void *room) {
+    if (room != t->data) hk__values_write(t->ctx, t->data, room, bytes_of(t->dtype, t->shape));
+}
+
+/* Between a GPU and another context: by way of the host's memory, in the source's type. */
+static hk_status copy_across(hk_tensor *dst, hk_tensor *src) {
+    hk_context *ctx = dst->ctx;
+    const size_t bytes = bytes_of(src->dtype, src->shape);
+    hk_tensor *here = hk__empty(ctx, src->dtype, src->shape);
+    void *host = malloc(bytes ? bytes : 1);
+    if (host && here && hk_tensor_read(src, host, bytes) == HK_OK) {
+        hk__values_write(ctx, here->data, host, bytes);
+        if (dst->dtype == src->dtype)
+            hk__copy(ctx, dst, here, false);
+        else
+            hk__convert(ctx, dst, here);
+    } else if (host && src->ctx->status != HK_OK) {
+        hk_fail(ctx, src->ctx->status, "tensor_copy", "the source: %s", src->ctx->message);
+    } else {
+        hk_fail(ctx, HK_ERR_MEMORY, "tensor_copy", "no memory for %zu bytes", bytes);
+    }
+    free(host);
+    return ctx->status;
 }
 
 hk_status hk_tensor_copy(hk_tensor *dst, hk_tensor *src) {
@@ -357,6 +414,7 @@ hk_status hk_tensor_copy(hk_tensor *dst, hk_tensor *src) {
     if (!hk_shape_equal(dst->shape, src->shape))
         return hk_fail(dst->ctx, HK_ERR_SHAPE, "tensor_copy", "shapes differ: %s from %s",
                        hk__tensor_text(dst, a, sizeof a), hk__tensor_text(src, b, sizeof b));
+    if (dst->ctx != src->ctx && (dst->ctx->gpu || src->ctx->gpu)) return copy_across(dst, src);
     if (dst->dtype == src->dtype)
         hk__copy(dst->ctx, dst, src, false);
     else

@@ -56,7 +56,13 @@ void hk__contiguous_strides(hk_shape shape, int64_t *stride);
 bool hk__is_contiguous(const hk_tensor *t);
 /* "name (64, 784)" for messages. */
 const char *hk__tensor_text(const hk_tensor *t, char *buffer, size_t size);
-/* Element i of a contiguous f32 or f64 tensor. */
+/* The elements of a contiguous tensor where the host can look at them: in place, or on a GPU a copy in scratch memory.
+   To change them all: hk__host_room (not initialised on a GPU), write, hk__host_done. NULL with the sticky error. */
+const void *hk__host_view(hk_tensor *t);
+void *hk__host_room(hk_tensor *t);
+void hk__host_done(hk_tensor *t, const void *room);
+
+/* Element i of a contiguous f32 or f64 tensor, in memory of the host. */
 static inline double hk__number_at(const hk_tensor *t, int64_t i) {
     return t->dtype == HK_F64 ? ((const double *)t->data)[i] : (double)((const float *)t->data)[i];
 }

@@ -7,6 +7,7 @@
 
 #include "map.h"
 #include "module.h"
+#include "values.h"
 
 hk_tensor *hk_module_buffer(hk_module *m, const char *name, hk_dtype dtype, hk_shape shape,
                             double value) {
@@ -20,7 +21,8 @@ hk_tensor *hk_module_buffer(hk_module *m, const char *name, hk_dtype dtype, hk_s
     char *path = hk__joined(m->name, m->name[0] ? "." : "", name);
     hk_tensor *t = buffers && path ? hk__kept_header(ctx, dtype, shape, path) : NULL;
     free(path);
-    if (t) t->data = hk__alloc((size_t)hk_shape_count(shape) * hk_dtype_size(dtype), true);
+    if (t)
+        t->data = hk__values_alloc(ctx, (size_t)hk_shape_count(shape) * hk_dtype_size(dtype), true);
     if (!t || !t->data) {
         hk__kept_free(t);
         hk_fail(ctx, HK_ERR_MEMORY, "module", "no memory for buffer '%s'", name);

@@ -90,37 +90,46 @@ static hk_status orthogonal(hk_context *ctx, hk_tensor *t, hk_random stream, dou
     return HK_OK;
 }
 
-static void constant(const hk__slot *slot, hk_random stream) {
-    const hk_init *init = &slot->init;
-    for (int64_t i = 0; i < hk_shape_count(slot->t->shape); i++) {
+static void constant(hk_tensor *t, const hk_init *init, hk_random stream) {
+    for (int64_t i = 0; i < hk_shape_count(t->shape); i++) {
         double v = init->value;
         if (init->normal != 0) v += init->normal * hk_random_normal(stream, (uint64_t)i);
         if (init->uniform != 0)
             v += init->uniform * (2 * hk_random_uniform(stream, (uint64_t)i) - 1);
-        hk__number_put(slot->t, i, v);
+        hk__number_put(t, i, v);
     }
 }
 
-hk_status hk__initialise(hk_module *m, const hk__slot *slot, const char *name) {
+/* t: the slot's tensor, in memory of the host. */
+static hk_status draw(hk_module *m, const hk__slot *slot, int row, hk_tensor *t) {
     hk_context *ctx = m->object.ctx;
-    const int row = find(name);
-    const int64_t count = hk_shape_count(slot->t->shape);
+    const int64_t count = hk_shape_count(t->shape);
     const hk_random stream = hk_random_stream(ctx->config.seed, slot->stream, 0);
     if (slot->init.kind == HK_INIT_CONSTANT) {
-        constant(slot, stream);
+        constant(t, &slot->init, stream);
         return HK_OK;
     }
     if (slot->init.kind == HK_INIT_ZERO || (slot->init.kind == HK_INIT_BIAS && !rows[row].biases)) {
-        for (int64_t i = 0; i < count; i++) hk__number_put(slot->t, i, 0);
+        for (int64_t i = 0; i < count; i++) hk__number_put(t, i, 0);
         return HK_OK;
     }
     const double scale = scale_of(row, m, &slot->init);
-    if (rows[row].draw == ORTHOGONAL && slot->t->shape.rank >= 2)
-        return orthogonal(ctx, slot->t, stream, scale);
+    if (rows[row].draw == ORTHOGONAL && t->shape.rank >= 2)
+        return orthogonal(ctx, t, stream, scale);
     for (int64_t i = 0; i < count; i++)
-        hk__number_put(slot->t, i,
+        hk__number_put(t, i,
                        rows[row].draw == UNIFORM
                            ? scale * (2 * hk_random_uniform(stream, (uint64_t)i) - 1)
                            : scale * hk_random_normal(stream, (uint64_t)i));
     return HK_OK;
+}
+
+hk_status hk__initialise(hk_module *m, const hk__slot *slot, const char *name) {
+    hk_context *ctx = m->object.ctx;
+    const hk__mark mark = hk__arena_mark(&ctx->scratch);
+    hk_tensor here = *slot->t;
+    here.data = hk__host_room(slot->t);
+    if (here.data && draw(m, slot, find(name), &here) == HK_OK) hk__host_done(slot->t, here.data);
+    hk__arena_rewind(&ctx->scratch, mark);
+    return ctx->status;
 }

@@ -1,6 +1,7 @@
 /* module.c: the tree of modules: describing it, building it, running it.
    SPDX-License-Identifier: MIT */
 #include "module.h"
+#include "values.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,8 +27,8 @@ static void module_free(hk__object *object) {
         free(m->child_names[i]);
     }
     for (int k = 0; k < 3; k++) free(m->list[k]);
-    hk__free(m->weights);
-    hk__free(m->grads);
+    hk__values_free(m->object.ctx, m->weights);
+    hk__values_free(m->object.ctx, m->grads);
     free(m->children);
     free(m->child_names);
     free(m->child_outputs);
@@ -286,8 +287,8 @@ static hk_status build_tree(hk_module *root, hk_shape input) {
     HK_TRY(hk_module_shape(root, input, &out));
     layout l = {.root = root};
     HK_TRY(for_each_slot(root, measure, &l));
-    root->weights = hk__alloc(l.bytes, true);
-    root->grads = hk__alloc(l.bytes, true);
+    root->weights = hk__values_alloc(root->object.ctx, l.bytes, true);
+    root->grads = hk__values_alloc(root->object.ctx, l.bytes, true);
     bool ok = root->weights && root->grads;
     for (int k = 0; k < 3; k++) {
         root->list[k] = calloc((size_t)l.count + 1, sizeof **root->list);

@@ -1,0 +1,351 @@
+/* gpu.cu: opening a device, its memory, launches, cells, captured steps.
+   SPDX-License-Identifier: MIT */
+#include "launch.cuh"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cublas.h"
+
+enum { STAGING = 1 << 20 }; /* bytes of pinned memory through which small writes go */
+
+/* --- errors ----------------------------------------------------------------------------------------------------- */
+
+static const char *op_of(const hk__gpu *gpu) { return gpu->op ? gpu->op : "gpu"; }
+
+static bool ok(hk_context *ctx, cudaError_t error, const char *what) {
+    if (error == cudaSuccess) return true;
+    hk_fail(ctx, error == cudaErrorMemoryAllocation ? HK_ERR_MEMORY : HK_ERR_DEVICE, op_of(ctx->gpu), "%s: %s", what,
+            cudaGetErrorString(error));
+    (void)cudaGetLastError(); /* one that does not stick is forgotten */
+    return false;
+}
+
+void hk__gpu_in(hk_context *ctx, const char *op) { ctx->gpu->op = op; }
+
+hk_status hk__gpu_wait(hk_context *ctx) {
+    ok(ctx, cudaStreamSynchronize(ctx->gpu->stream), "a kernel before this one failed (HILLOCK_CUDA_SYNC=1 names it)");
+    return ctx->status;
+}
+
+/* --- opening ------------------------------------------------------------------------------------------------------ */
+
+static hk_status no_device(hk_context *ctx, cudaError_t error) {
+    const char *why = error == cudaSuccess ? "there is none" : cudaGetErrorString(error);
+    if (error == cudaErrorInsufficientDriver || error == cudaErrorStubLibrary)
+        why = "there is no NVIDIA driver, or it is older than this build's CUDA";
+    (void)cudaGetLastError();
+    return hk_fail(ctx, HK_ERR_DEVICE, "context", "no GPU can be used: %s; run on the CPU instead", why);
+}
+
+static bool flag_set(const char *variable) {
+    const char *text = getenv(variable);
+    return text && *text && strcmp(text, "0") != 0;
+}
+
+static hk_status open_parts(hk_context *ctx, hk__gpu *gpu) {
+    if (!ok(ctx, cudaStreamCreateWithFlags(&gpu->stream, cudaStreamNonBlocking), "cannot make a stream") ||
+        !ok(ctx, cudaMalloc((void **)&gpu->device_cells, sizeof gpu->cells), "no memory") ||
+        !ok(ctx, cudaHostAlloc((void **)&gpu->flag, sizeof *gpu->flag, cudaHostAllocMapped), "no pinned memory") ||
+        !ok(ctx, cudaHostAlloc(&gpu->staging, STAGING, cudaHostAllocDefault), "no pinned memory"))
+        return ctx->status;
+    memset(gpu->flag, 0, sizeof *gpu->flag);
+    gpu->cells_changed = true;
+    gpu->cells_taken = HK__CELL_TRAIN_STEP + 1;
+    return HK_OK;
+}
+
+hk_status hk__gpu_open(hk_context *ctx) {
+    int devices = 0, device = 0;
+    const cudaError_t error = cudaGetDeviceCount(&devices);
+    if (error != cudaSuccess || devices == 0) return no_device(ctx, error);
+    cudaDeviceProp p;
+    cudaError_t status = cudaGetDevice(&device);
+    if (status == cudaSuccess) status = cudaGetDeviceProperties(&p, device);
+    if (status != cudaSuccess) return no_device(ctx, status);
+    hk__gpu *gpu = (hk__gpu *)calloc(1, sizeof *gpu);
+    if (!gpu) return hk_fail(ctx, HK_ERR_MEMORY, "context", "no memory");
+    ctx->gpu = gpu;
+    gpu->multiprocessors = p.multiProcessorCount;
+    gpu->capability = 10 * p.major + p.minor;
+    gpu->shared_most = p.sharedMemPerBlockOptin;
+    gpu->sync = flag_set("HILLOCK_CUDA_SYNC");
+    snprintf(gpu->name, sizeof gpu->name, "%s, sm_%d", p.name, gpu->capability);
+    if (open_parts(ctx, gpu) != HK_OK) hk__gpu_close(ctx);
+    return ctx->status;
+}
+
+void hk__gpu_close(hk_context *ctx) {
+    hk__gpu *gpu = ctx->gpu;
+    if (!gpu) return;
+    if (gpu->stream) (void)cudaStreamSynchronize(gpu->stream);
+    hk__cublas_close(gpu->blas);
+    (void)cudaFree(gpu->device_cells);
+    (void)cudaFreeHost(gpu->flag);
+    (void)cudaFreeHost(gpu->staging);
+    if (gpu->stream) (void)cudaStreamDestroy(gpu->stream);
+    free(gpu);
+    ctx->gpu = NULL;
+}
+
+/* --- memory ---------------------------------------------------------------------------------------------------------- */
+
+void *hk__gpu_alloc(hk_context *ctx, size_t bytes, bool zero) {
+    void *p = NULL;
+    if (cudaMalloc(&p, bytes ? bytes : 1) != cudaSuccess) {
+        (void)cudaGetLastError();
+        return NULL;
+    }
+    if (zero) hk__gpu_zero(ctx, p, bytes);
+    return p;
+}
+
+void hk__gpu_free(hk_context *ctx, void *p) {
+    (void)ctx; /* waits for what still uses it */
+    if (p) (void)cudaFree(p);
+}
+
+void *hk__gpu_scratch(hk_context *ctx, size_t bytes) {
+    void *p = hk__arena_alloc(&ctx->gpu_scratch, bytes);
+    char text[96];
+    if (!p)
+        hk_fail(ctx, HK_ERR_MEMORY, op_of(ctx->gpu), "no memory for %zu bytes on the GPU: %s", bytes,
+                hk__gpu_memory_text(ctx, text, sizeof text));
+    return p;
+}
+
+const char *hk__gpu_memory_text(hk_context *ctx, char *buffer, size_t size) {
+    size_t left = 0, all = 0;
+    (void)ctx;
+    if (cudaMemGetInfo(&left, &all) != cudaSuccess) (void)cudaGetLastError();
+    snprintf(buffer, size, "%.1f of its %.1f GiB are free", (double)left / 0x1p30, (double)all / 0x1p30);
+    return buffer;
+}
+
+/* --- between the memories ------------------------------------------------------------------------------------------- */
+
+static bool may_move(hk_context *ctx, const char *what) {
+    if (ctx->status != HK_OK) return false;
+    hk__gpu_eager(ctx, what);
+    if (!ctx->gpu->capturing) return true;
+    hk_fail(ctx, HK_ERR_STATE, op_of(ctx->gpu), "%s inside of a step that is being captured, where it was not before",
+            what);
+    return false;
+}
+
+/* Through pinned memory, so that the caller's may change; when that is full, the host waits. */
+void hk__gpu_write(hk_context *ctx, void *to, const void *from, size_t bytes) {
+    hk__gpu *gpu = ctx->gpu;
+    if (!may_move(ctx, "the host writes")) return;
+    for (size_t done = 0; done < bytes;) {
+        if (gpu->staging_used == STAGING) {
+            if (hk__gpu_wait(ctx) != HK_OK) return;
+            gpu->staging_used = 0;
+        }
+        const size_t left = STAGING - gpu->staging_used, n = bytes - done < left ? bytes - done : left;
+        char *place = (char *)gpu->staging + gpu->staging_used;
+        memcpy(place, (const char *)from + done, n);
+        if (!ok(ctx, cudaMemcpyAsync((char *)to + done, place, n, cudaMemcpyHostToDevice, gpu->stream), "copy to the GPU"))
+            return;
+        gpu->staging_used += (n + 15) / 16 * 16 < left ? (n + 15) / 16 * 16 : left;
+        done += n;
+    }
+}
+
+void hk__gpu_read(hk_context *ctx, void *to, const void *from, size_t bytes) {
+    if (!may_move(ctx, "the host reads")) return;
+    if (bytes && !ok(ctx, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, ctx->gpu->stream), "copy to the host"))
+        return;
+    if (hk__gpu_wait(ctx) == HK_OK) ctx->gpu->staging_used = 0;
+}
+
+static void note(hk__gpu *gpu, const void *bytes, size_t size) { /* FNV-1a, 8 bytes at a time */
+    const unsigned char *b = (const unsigned char *)bytes;
+    uint64_t h = gpu->hash;
+    for (size_t i = 0; i < size; i += 8) {
+        uint64_t word = 0;
+        memcpy(&word, b + i, size - i < 8 ? size - i : 8);
+        h = (h ^ word) * 0x100000001B3u;
+        h ^= h >> 29;
+    }
+    gpu->hash = h;
+}
+
+void hk__gpu_copy(hk_context *ctx, void *to, const void *from, size_t bytes) {
+    if (ctx->status != HK_OK || bytes == 0) return;
+    const void *what[] = {to, from, (void *)bytes};
+    note(ctx->gpu, what, sizeof what);
+    ok(ctx, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, ctx->gpu->stream), "copy");
+}
+
+void hk__gpu_zero(hk_context *ctx, void *to, size_t bytes) {
+    if (ctx->status != HK_OK || bytes == 0) return;
+    const void *what[] = {to, (void *)bytes};
+    note(ctx->gpu, what, sizeof what);
+    ok(ctx, cudaMemsetAsync(to, 0, bytes, ctx->gpu->stream), "zeros");
+}
+
+/* --- launches --------------------------------------------------------------------------------------------------------- */
+
+bool hk__launch_begin(hk_context *ctx, const char *kernel, const void *function, dim3 grid, dim3 block, size_t shared) {
+    (void)kernel;
+    if (ctx->status != HK_OK) return false;
+    const uint64_t what[] = {(uint64_t)(uintptr_t)function, (uint64_t)grid.x << 32 | grid.y, (uint64_t)grid.z << 32 | block.x,
+                             (uint64_t)block.y << 32 | block.z, shared};
+    note(ctx->gpu, what, sizeof what);
+    return true;
+}
+
+void hk__launch_argument(hk_context *ctx, const void *bytes, size_t size) { note(ctx->gpu, bytes, size); }
+
+void hk__launch_end(hk_context *ctx, const char *kernel, cudaError_t error) {
+    if (error == cudaSuccess && ctx->gpu->sync && !ctx->gpu->capturing) error = cudaStreamSynchronize(ctx->gpu->stream);
+    if (error == cudaSuccess) return;
+    hk_fail(ctx, HK_ERR_DEVICE, op_of(ctx->gpu), "kernel %s: %s", kernel, cudaGetErrorString(error));
+    (void)cudaGetLastError();
+}
+
+/* --- cells -------------------------------------------------------------------------------------------------------------- */
+
+struct cells {
+    double value[HK__GPU_CELLS];
+};
+
+static __global__ void set_cells(double *to, cells from) { to[threadIdx.x] = from.value[threadIdx.x]; }
+
+int hk__gpu_cells_take(hk_context *ctx, int n) {
+    hk__gpu *gpu = ctx->gpu;
+    if (gpu->cells_taken + n > HK__GPU_CELLS) {
+        hk_fail(ctx, HK_ERR_MEMORY, "gpu", "more optimizers, groups and loaders than the %d cells are for", HK__GPU_CELLS);
+        return -1;
+    }
+    gpu->cells_taken += n;
+    return gpu->cells_taken - n;
+}
+
+void hk__gpu_cells_give(hk_context *ctx, int first, int n) {
+    if (ctx->gpu && first + n == ctx->gpu->cells_taken) ctx->gpu->cells_taken = first;
+}
+
+void hk__gpu_cell_set(hk_context *ctx, int cell, double value) {
+    hk__gpu *gpu = ctx->gpu;
+    if (memcmp(&gpu->cells[cell], &value, sizeof value) == 0) return;
+    gpu->cells[cell] = value;
+    gpu->cells_changed = true;
+}
+
+const double *hk__gpu_cells(hk_context *ctx) {
+    hk__gpu *gpu = ctx->gpu;
+    if (gpu->cells_changed && ctx->status == HK_OK) {
+        cells now;
+        memcpy(now.value, gpu->cells, sizeof now.value);
+        const uint64_t hash = gpu->hash; /* what the cells hold is no part of what a step is */
+        HK_LAUNCH(ctx, 1, HK__GPU_CELLS, 0, set_cells, gpu->device_cells, now);
+        gpu->hash = hash;
+        gpu->cells_changed = false;
+    }
+    return gpu->device_cells;
+}
+
+/* --- steps ------------------------------------------------------------------------------------------------------------- */
+
+hk__gpu_flag *hk__gpu_flag_of(hk_context *ctx) { return ctx->gpu->flag; }
+
+void hk__gpu_step_end(hk_context *ctx) {
+    hk__gpu_flag *flag = ctx->gpu->flag;
+    const uint64_t packed = *(volatile uint64_t *)&flag->packed;
+    if (packed == 0) return;
+    const bool label = flag->what == HK__FLAG_LABEL;
+    hk_fail(ctx, HK_ERR_ARGUMENT, label ? "cross_entropy" : "gather_rows", "%s %d at position %lld is outside of 0 to %lld",
+            label ? "label" : "index", (int)(uint32_t)packed, (long long)(packed >> 32 & 0x7fffffff),
+            (long long)flag->limit - 1);
+    flag->packed = 0;
+}
+
+void hk__gpu_eager(hk_context *ctx, const char *why) {
+    if (!ctx->gpu->why_eager) ctx->gpu->why_eager = why;
+}
+const char *hk__gpu_why_eager(const hk_context *ctx) { return ctx->gpu->why_eager; }
+
+uint64_t hk__gpu_launches(hk_context *ctx) {
+    const uint64_t hash = ctx->gpu->hash;
+    ctx->gpu->hash = 0xCBF29CE484222325u;
+    ctx->gpu->why_eager = NULL;
+    return hash;
+}
+
+struct hk__gpu_graph {
+    cudaGraph_t graph;
+    cudaGraphExec_t exec;
+    cudaGraphNode_t first; /* set_cells; NULL if the step reads none */
+    cudaKernelNodeParams params;
+};
+
+hk_status hk__gpu_capture_begin(hk_context *ctx) {
+    hk__gpu *gpu = ctx->gpu;
+    gpu->cells_changed = true; /* its first node */
+    gpu->capturing = ok(ctx, cudaStreamBeginCapture(gpu->stream, cudaStreamCaptureModeRelaxed), "capture");
+    return ctx->status;
+}
+
+/* The node that sets the cells. */
+static cudaError_t find_first(hk__gpu_graph *g) {
+    size_t n = 0;
+    cudaError_t error = cudaGraphGetNodes(g->graph, NULL, &n);
+    if (error != cudaSuccess || n == 0) return error;
+    cudaGraphNode_t *nodes = (cudaGraphNode_t *)malloc(n * sizeof *nodes);
+    if (!nodes) return cudaErrorMemoryAllocation;
+    error = cudaGraphGetNodes(g->graph, nodes, &n);
+    for (size_t i = 0; i < n && error == cudaSuccess && !g->first; i++) {
+        cudaGraphNodeType type;
+        error = cudaGraphNodeGetType(nodes[i], &type);
+        if (error != cudaSuccess || type != cudaGraphNodeTypeKernel) continue;
+        error = cudaGraphKernelNodeGetParams(nodes[i], &g->params);
+        if (error == cudaSuccess && g->params.func == (void *)set_cells) g->first = nodes[i];
+    }
+    free(nodes);
+    return error;
+}
+
+hk__gpu_graph *hk__gpu_capture_end(hk_context *ctx) {
+    hk__gpu *gpu = ctx->gpu;
+    hk__gpu_graph *g = (hk__gpu_graph *)calloc(1, sizeof *g);
+    cudaGraph_t graph = NULL;
+    const cudaError_t ended = cudaStreamEndCapture(gpu->stream, &graph);
+    gpu->capturing = false;
+    if (!g) {
+        (void)cudaGraphDestroy(graph);
+        hk_fail(ctx, HK_ERR_MEMORY, "step", "no memory");
+        return NULL;
+    }
+    g->graph = graph;
+    cudaError_t error = ended == cudaSuccess ? find_first(g) : ended;
+    if (error == cudaSuccess) error = cudaGraphInstantiate(&g->exec, g->graph, 0);
+    if (ctx->status == HK_OK && ok(ctx, error, "capture")) return g;
+    hk__gpu_graph_free(g);
+    return NULL;
+}
+
+void hk__gpu_graph_run(hk_context *ctx, hk__gpu_graph *g) {
+    hk__gpu *gpu = ctx->gpu;
+    if (ctx->status != HK_OK) return;
+    if (g->first) {
+        cells now;
+        memcpy(now.value, gpu->cells, sizeof now.value);
+        void *arguments[] = {(void *)&gpu->device_cells, &now};
+        cudaKernelNodeParams params = g->params;
+        params.kernelParams = arguments;
+        params.extra = NULL;
+        if (!ok(ctx, cudaGraphExecKernelNodeSetParams(g->exec, g->first, &params), "replay")) return;
+        gpu->cells_changed = false;
+    }
+    ok(ctx, cudaGraphLaunch(g->exec, gpu->stream), "replay");
+}
+
+void hk__gpu_graph_free(hk__gpu_graph *g) {
+    if (!g) return;
+    if (g->exec) (void)cudaGraphExecDestroy(g->exec);
+    if (g->graph) (void)cudaGraphDestroy(g->graph);
+    free(g);
+}
