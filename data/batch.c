@@ -102,8 +102,21 @@ static void copy_labels(const hk_dataset *ds, int64_t size, const int64_t *items
 
 /* --- on a GPU --------------------------------------------------------------------------------- */
 
-/* Items and labels of one's own come through the host. */
-static hk_status bring(const hk__batch_job *batch, hk__gather *g) {
+static hk_status bring_numbers(const hk__batch_job *batch, const int64_t **numbers) {
+    const int64_t *index = batch->ds->index;
+    hk_context *ctx = batch->ds->object.ctx;
+    const size_t bytes = (size_t)batch->size * sizeof **numbers;
+    int64_t *here = hk__scratch(ctx, bytes), *there = hk__gpu_scratch(ctx, bytes);
+    if (ctx->status != HK_OK) return ctx->status;
+    for (int64_t i = 0; i < batch->size; i++)
+        here[i] = index ? index[batch->items[i]] : batch->items[i];
+    hk__gpu_write(ctx, there, here, bytes);
+    *numbers = there;
+    return ctx->status;
+}
+
+/* Items and labels of one's own come through the host, and for variants their numbers. */
+static hk_status bring(const hk__batch_job *batch, hk__gather *g, const int64_t **numbers) {
     const hk_dataset *ds = batch->ds;
     hk_context *ctx = ds->object.ctx;
     const size_t bytes = (size_t)(batch->size * ds->item_count) * sizeof(float);
@@ -117,7 +130,7 @@ static hk_status bring(const hk__batch_job *batch, hk__gather *g) {
     hk__gpu_write(ctx, labels_there, labels, label_bytes);
     g->items = items;
     g->labels = labels_there;
-    return ctx->status;
+    return batch->augment ? bring_numbers(batch, numbers) : ctx->status;
 }
 
 static hk_status fill_on_gpu(const hk__batch_job *batch, hk_tensor *x, hk_tensor *y) {
@@ -136,8 +149,18 @@ static hk_status fill_on_gpu(const hk__batch_job *batch, hk_tensor *x, hk_tensor
                     .x = x->data,
                     .y = y->data};
     const hk__mark mark = hk__arena_mark(&ctx->gpu_scratch);
-    if (!root->cls.get || bring(batch, &g) == HK_OK)
+    hk__augment_job varied = {.cell = batch->cells + 1};
+    if (root->cls.get && bring(batch, &g, &varied.numbers) != HK_OK) {
+        hk__arena_rewind(&ctx->gpu_scratch, mark);
+        return ctx->status;
+    }
+    if (batch->augment) {
+        varied.batch = g;
+        hk__augment_job_of(batch->augment, &varied);
+        hk__augment_gpu_tables[x->dtype]->gather(ctx, &varied);
+    } else {
         hk__batch_gpu_tables[x->dtype]->gather(ctx, &g);
+    }
     hk__arena_rewind(&ctx->gpu_scratch, mark);
     return ctx->status;
 }

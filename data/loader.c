@@ -49,6 +49,7 @@ static hk_status open_on_gpu(hk_loader *loader) {
     const size_t bytes = (size_t)ds->count * sizeof *loader->order;
     loader->on_gpu = true;
     loader->cells = hk__gpu_cells_take(ctx, HK__BATCH_CELLS);
+    if (ds->root->cls.get) return ctx->status;
     loader->order_there = hk__values_alloc(ctx, bytes, false);
     if (ds->index) loader->numbers = hk__alloc(bytes, false);
     if (!loader->order_there || (ds->index && !loader->numbers))
@@ -91,7 +92,7 @@ hk_loader *hk_loader_create(hk_dataset *ds, const hk_loader_config *config) {
     loader->batch = c.batch ? c.batch : 64;
     loader->shuffle = c.shuffle;
     loader->order_epoch = -1;
-    if (!HK_ON_GPU(ctx) || ds->root->cls.get || open_on_gpu(loader) == HK_OK) return loader;
+    if (!HK_ON_GPU(ctx) || open_on_gpu(loader) == HK_OK) return loader;
     hk_loader_destroy(loader);
     return NULL;
 }
@@ -105,6 +106,7 @@ void hk_loader_destroy(hk_loader *loader) {
 static void upload_order(hk_loader *loader) {
     hk_context *ctx = loader->object.ctx;
     const int64_t n = loader->ds->count, *index = loader->ds->index;
+    if (!loader->order_there) return;
     for (int64_t i = 0; index && i < n; i++) loader->numbers[i] = index[loader->order[i]];
     hk__values_write(ctx, loader->order_there, index ? loader->numbers : loader->order,
                      (size_t)n * sizeof *loader->order);
@@ -122,8 +124,7 @@ static void set_order(hk_loader *loader) {
         for (int64_t i = 0; i < n; i++) loader->order[i] = i;
     }
     loader->order_epoch = loader->epoch;
-    if (loader->on_gpu && before != loader->epoch && (loader->shuffle || before < 0))
-        upload_order(loader);
+    if (before != loader->epoch && (loader->shuffle || before < 0)) upload_order(loader);
 }
 
 /* Begins the next epoch if the end of this one was reported. */
