@@ -21,7 +21,6 @@ struct hk_loader {
 
     /* On a GPU the epoch's order lies there, as numbers in the root, and a batch's place in it comes from a cell: so
        a step can be replayed, but not with items of one's own. */
-    bool on_gpu;
     int cells;
     int64_t *order_there;
     int64_t *numbers; /* `order` as numbers in the root; NULL: they are the same */
@@ -35,7 +34,7 @@ static void destroy(hk__object *object) {
     hk__free(loader->order);
     hk__free(loader->numbers);
     if (loader->order_there) hk__values_free(object->ctx, loader->order_there);
-    if (loader->on_gpu && loader->cells > 0)
+    if (HK_ON_GPU(object->ctx) && loader->cells > 0)
         hk__gpu_cells_give(object->ctx, loader->cells, HK__BATCH_CELLS);
     hk__free(loader);
 }
@@ -47,7 +46,6 @@ static hk_status open_on_gpu(hk_loader *loader) {
     const hk_dataset *ds = loader->ds;
     hk_context *ctx = loader->object.ctx;
     const size_t bytes = (size_t)ds->count * sizeof *loader->order;
-    loader->on_gpu = true;
     loader->cells = hk__gpu_cells_take(ctx, HK__BATCH_CELLS);
     if (ds->root->cls.get) return ctx->status;
     loader->order_there = hk__values_alloc(ctx, bytes, false);
@@ -143,7 +141,7 @@ static int64_t next_size(const hk_loader *loader) {
 /* What kernels read of the coming batch. */
 static void set_cells(hk_loader *loader) {
     hk_context *ctx = loader->object.ctx;
-    if (!loader->on_gpu) return;
+    if (!HK_ON_GPU(ctx)) return;
     hk__gpu_cell_set(ctx, loader->cells, (double)loader->next);
     hk__gpu_cell_set(ctx, loader->cells + 1, (double)loader->epoch);
 }
