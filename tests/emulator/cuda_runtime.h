@@ -21,7 +21,8 @@
 #define __launch_bounds__(...)
 #define __forceinline__ inline __attribute__((always_inline))
 #define __align__(n) __attribute__((aligned(n)))
-#define __shared__ thread_local /* a block's own: it has its host thread to itself. Goes with `extern`, too */
+#define __shared__                                                                                 \
+    thread_local /* a block's own: it has its host thread to itself. Goes with `extern`, too */
 
 /* --- types ------------------------------------------------------------------------------------------------------- */
 
@@ -58,7 +59,9 @@ struct alignas(16) uint4 {
     unsigned x, y, z, w;
 };
 static inline uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
-static inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
+static inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) {
+    return {x, y, z, w};
+}
 
 /* --- inside of a kernel ------------------------------------------------------------------------------------------- */
 
@@ -95,15 +98,18 @@ template <class T> static inline T emulated_shuffle(unsigned mask, T value, int 
 template <class T> static inline T __shfl_sync(unsigned mask, T value, int from, int width = 32) {
     return emulated_shuffle(mask, value, (emulated_lane() & -width) + (from & (width - 1)));
 }
-template <class T> static inline T __shfl_xor_sync(unsigned mask, T value, int with, int width = 32) {
+template <class T>
+static inline T __shfl_xor_sync(unsigned mask, T value, int with, int width = 32) {
     const int lane = emulated_lane(), from = lane ^ with;
     return emulated_shuffle(mask, value, (from & -width) <= (lane & -width) ? from : lane);
 }
-template <class T> static inline T __shfl_up_sync(unsigned mask, T value, unsigned by, int width = 32) {
+template <class T>
+static inline T __shfl_up_sync(unsigned mask, T value, unsigned by, int width = 32) {
     const int lane = emulated_lane(), from = lane - (int)by;
     return emulated_shuffle(mask, value, from >= (lane & -width) ? from : lane);
 }
-template <class T> static inline T __shfl_down_sync(unsigned mask, T value, unsigned by, int width = 32) {
+template <class T>
+static inline T __shfl_down_sync(unsigned mask, T value, unsigned by, int width = 32) {
     const int lane = emulated_lane(), from = lane + (int)by;
     return emulated_shuffle(mask, value, from < (lane & -width) + width ? from : lane);
 }
@@ -136,7 +142,9 @@ static inline long long __double_as_longlong(double d) {
     memcpy(&i, &d, sizeof i);
     return i;
 }
-static inline unsigned __umulhi(unsigned a, unsigned b) { return (unsigned)((uint64_t)a * b >> 32); }
+static inline unsigned __umulhi(unsigned a, unsigned b) {
+    return (unsigned)((uint64_t)a * b >> 32);
+}
 static inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {
     return (unsigned long long)((unsigned __int128)a * b >> 64);
 }
@@ -158,8 +166,12 @@ static inline double rsqrt(double a) { return 1.0 / sqrt(a); }
 static inline int __float2int_rn(float a) { return (int)lrintf(a); }
 static inline int __float2int_rz(float a) { return (int)a; }
 
-template <class A, class B> static inline auto min(A a, B b) -> decltype(a + b) { return b < a ? b : a; }
-template <class A, class B> static inline auto max(A a, B b) -> decltype(a + b) { return a < b ? b : a; }
+template <class A, class B> static inline auto min(A a, B b) -> decltype(a + b) {
+    return b < a ? b : a;
+}
+template <class A, class B> static inline auto max(A a, B b) -> decltype(a + b) {
+    return a < b ? b : a;
+}
 static inline float min(float a, float b) { return fminf(a, b); }
 static inline float max(float a, float b) { return fmaxf(a, b); }
 static inline double min(double a, double b) { return fmin(a, b); }
@@ -211,10 +223,12 @@ cudaError_t cudaHostAlloc(void **p, size_t bytes, unsigned flags);
 cudaError_t cudaFreeHost(void *p);
 cudaError_t cudaMemGetInfo(size_t *left, size_t *all);
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind, cudaStream_t);
-cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t width,
-                              size_t height, cudaMemcpyKind, cudaStream_t);
+cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_t from_pitch,
+                              size_t width, size_t height, cudaMemcpyKind, cudaStream_t);
 cudaError_t cudaMemsetAsync(void *to, int byte, size_t bytes, cudaStream_t);
-template <class T> static inline cudaError_t cudaMalloc(T **p, size_t bytes) { return cudaMalloc((void **)p, bytes); }
+template <class T> static inline cudaError_t cudaMalloc(T **p, size_t bytes) {
+    return cudaMalloc((void **)p, bytes);
+}
 
 enum { cudaStreamNonBlocking = 1 };
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags);
@@ -236,8 +250,8 @@ struct emulated_kernel {
     int arguments;
     bool flush;
 };
-cudaError_t emulated_launch(const emulated_kernel *kernel, dim3 grid, dim3 block, void **arguments, size_t shared,
-                            cudaStream_t stream);
+cudaError_t emulated_launch(const emulated_kernel *kernel, dim3 grid, dim3 block, void **arguments,
+                            size_t shared, cudaStream_t stream);
 
 template <class... P, size_t... I>
 static void emulated_unpack(void (*kernel)(P...), void **arguments, std::index_sequence<I...>) {
@@ -248,34 +262,45 @@ template <class... P> static void emulated_call_of(const void *function, void **
     emulated_unpack((void (*)(P...))function, arguments, std::index_sequence_for<P...>());
 }
 template <class... P>
-static cudaError_t cudaLaunchKernel(void (*kernel)(P...), dim3 grid, dim3 block, void **arguments, size_t shared = 0,
-                                    cudaStream_t stream = nullptr) {
+static cudaError_t cudaLaunchKernel(void (*kernel)(P...), dim3 grid, dim3 block, void **arguments,
+                                    size_t shared = 0, cudaStream_t stream = nullptr) {
     static const size_t sizes[] = {sizeof(P)..., 0};
 #ifdef HK_STAMP_f64
     const bool flush = false;
 #else
     const bool flush = true;
 #endif
-    const emulated_kernel k = {(const void *)kernel, emulated_call_of<P...>, sizes, sizeof...(P), flush};
+    const emulated_kernel k = {(const void *)kernel, emulated_call_of<P...>, sizes, sizeof...(P),
+                               flush};
     return emulated_launch(&k, grid, block, arguments, shared, stream);
 }
 
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 cudaError_t cudaFuncSetAttribute(const void *function, cudaFuncAttribute attribute, int value);
 template <class... P>
-static inline cudaError_t cudaFuncSetAttribute(void (*kernel)(P...), cudaFuncAttribute attribute, int value) {
+static inline cudaError_t cudaFuncSetAttribute(void (*kernel)(P...), cudaFuncAttribute attribute,
+                                               int value) {
     return cudaFuncSetAttribute((const void *)kernel, attribute, value);
 }
 
 /* Work of a library, such as a stand-in for cuBLAS, in its place in the stream: run(argument), of which `size` bytes are
    kept. It may touch memory of the device. */
 extern "C" __attribute__((visibility("default"))) cudaError_t
-emulated_submit(cudaStream_t stream, void (*run)(const void *argument), const void *argument, size_t size);
+emulated_submit(cudaStream_t stream, void (*run)(const void *argument), const void *argument,
+                size_t size);
 
 /* --- captured steps ------------------------------------------------------------------------------------------------- */
 
-enum cudaStreamCaptureMode { cudaStreamCaptureModeGlobal, cudaStreamCaptureModeThreadLocal, cudaStreamCaptureModeRelaxed };
-enum cudaGraphNodeType { cudaGraphNodeTypeKernel = 0, cudaGraphNodeTypeMemcpy = 1, cudaGraphNodeTypeMemset = 2 };
+enum cudaStreamCaptureMode {
+    cudaStreamCaptureModeGlobal,
+    cudaStreamCaptureModeThreadLocal,
+    cudaStreamCaptureModeRelaxed
+};
+enum cudaGraphNodeType {
+    cudaGraphNodeTypeKernel = 0,
+    cudaGraphNodeTypeMemcpy = 1,
+    cudaGraphNodeTypeMemset = 2
+};
 struct cudaKernelNodeParams {
     void *func;
     dim3 gridDim, blockDim;
@@ -287,7 +312,8 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph);
 cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t *nodes, size_t *n);
 cudaError_t cudaGraphNodeGetType(cudaGraphNode_t node, cudaGraphNodeType *type);
 cudaError_t cudaGraphKernelNodeGetParams(cudaGraphNode_t node, cudaKernelNodeParams *params);
-cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long flags);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph,
+                                 unsigned long long flags);
 cudaError_t cudaGraphExecKernelNodeSetParams(cudaGraphExec_t exec, cudaGraphNode_t node,
                                              const cudaKernelNodeParams *params);
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream);

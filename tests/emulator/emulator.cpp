@@ -29,7 +29,14 @@ __thread dim3 blockDim, gridDim;
 
 namespace {
 
-enum { WARP = 32, MOST_THREADS = 1024, STACK = 64 << 10, PAGE = 4096, MOST_SHARED = 163 << 10, FENCE = 1024 };
+enum {
+    WARP = 32,
+    MOST_THREADS = 1024,
+    STACK = 64 << 10,
+    PAGE = 4096,
+    MOST_SHARED = 163 << 10,
+    FENCE = 1024
+};
 
 std::recursive_mutex mutex; /* one thing at a time, whatever thread of the host asks */
 typedef std::lock_guard<std::recursive_mutex> lock;
@@ -40,8 +47,8 @@ bool set_to(const char *variable, const char *value) {
 }
 
 [[noreturn]] void fail(const char *why) {
-    fprintf(stderr, "emulator: block (%u, %u, %u), thread (%u, %u, %u): %s\n", blockIdx.x, blockIdx.y, blockIdx.z,
-            threadIdx.x, threadIdx.y, threadIdx.z, why);
+    fprintf(stderr, "emulator: block (%u, %u, %u), thread (%u, %u, %u): %s\n", blockIdx.x,
+            blockIdx.y, blockIdx.z, threadIdx.x, threadIdx.y, threadIdx.z, why);
     abort();
 }
 
@@ -71,7 +78,9 @@ bool lies_in(const std::map<char *, size_t> &where, const void *p, size_t bytes)
 bool is_host(uint64_t word) {
     unsigned char in_core;
     void *const p = (void *)(word & -(uint64_t)PAGE);
-    if (word < 1 << 16 || word >> 47 || lies_in(device, (void *)word, 0) || lies_in(pinned, (void *)word, 0)) return false;
+    if (word < 1 << 16 || word >> 47 || lies_in(device, (void *)word, 0) ||
+        lies_in(pinned, (void *)word, 0))
+        return false;
     return mincore(p, PAGE, &in_core) == 0;
 }
 
@@ -91,7 +100,8 @@ cudaError_t cudaMalloc(void **p, size_t bytes) {
     *p = NULL;
     if (bytes == 0) return cudaSuccess;
     if (used + size > capacity()) return cudaErrorMemoryAllocation;
-    char *base = (char *)mmap(NULL, pages + PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *base = (char *)mmap(NULL, pages + PAGE, PROT_NONE,
+                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (base == MAP_FAILED) return cudaErrorMemoryAllocation;
     mprotect(base, pages, PROT_READ | PROT_WRITE);
     memset(base, 0xff, pages);
@@ -275,15 +285,15 @@ void run_block(const launch *k) {
         if (!moved) fail("all threads wait, and not all at the same barrier");
     }
     for (int i = 0; i < FENCE; i++)
-        if (hk__shared[k->shared + i] != 0xff) fail("wrote behind the shared memory that the launch asked for");
+        if (hk__shared[k->shared + i] != 0xff)
+            fail("wrote behind the shared memory that the launch asked for");
 }
 
 void make_stacks() {
     stacks = (char *)mmap(NULL, (size_t)MOST_THREADS * STACK, PROT_READ | PROT_WRITE,
                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (stacks == MAP_FAILED) fail("no memory for stacks");
-    for (int i = 0; i < MOST_THREADS; i++)
-        mprotect(stacks + (size_t)i * STACK, PAGE, PROT_NONE);
+    for (int i = 0; i < MOST_THREADS; i++) mprotect(stacks + (size_t)i * STACK, PAGE, PROT_NONE);
 }
 
 void run_kernel(const launch *k) {
@@ -292,8 +302,7 @@ void run_kernel(const launch *k) {
     if (k->flush) _mm_setcsr(mode | 0x8040);
     running = k;
     arguments.clear();
-    for (size_t place : k->places)
-        arguments.push_back((char *)k->values.data() + place);
+    for (size_t place : k->places) arguments.push_back((char *)k->values.data() + place);
     threads = (int)(k->block.x * k->block.y * k->block.z);
     blockDim = k->block;
     gridDim = k->grid;
@@ -377,8 +386,7 @@ void run(const emulated_node &node) {
 }
 
 void catch_up(emulated_stream *stream) {
-    for (const emulated_node &node : stream->put_off)
-        run(node);
+    for (const emulated_node &node : stream->put_off) run(node);
     stream->put_off.clear();
 }
 
@@ -393,7 +401,9 @@ cudaError_t submit(cudaStream_t stream, emulated_node &&node) {
     return cudaSuccess;
 }
 
-emulated_node host_node(cudaGraphNodeType type, std::function<void()> work) { return {type, false, {}, work}; }
+emulated_node host_node(cudaGraphNodeType type, std::function<void()> work) {
+    return {type, false, {}, work};
+}
 
 bool keep_arguments(launch *k, void **arguments) {
     size_t place = 0;
@@ -409,8 +419,10 @@ bool keep_arguments(launch *k, void **arguments) {
             uint64_t word;
             memcpy(&word, (char *)arguments[i] + at, sizeof word);
             if (!is_host(word)) continue;
-            fprintf(stderr, "emulator: byte %zu of a kernel's argument %zu begins an address of the host's: %#llx\n", at,
-                    i, (unsigned long long)word);
+            fprintf(stderr,
+                    "emulator: byte %zu of a kernel's argument %zu begins an address of the "
+                    "host's: %#llx\n",
+                    at, i, (unsigned long long)word);
             return false;
         }
     }
@@ -419,15 +431,16 @@ bool keep_arguments(launch *k, void **arguments) {
 
 } /* namespace */
 
-cudaError_t emulated_launch(const emulated_kernel *kernel, dim3 grid, dim3 block, void **arguments, size_t shared,
-                            cudaStream_t stream) {
+cudaError_t emulated_launch(const emulated_kernel *kernel, dim3 grid, dim3 block, void **arguments,
+                            size_t shared, cudaStream_t stream) {
     lock l(mutex);
     const uint64_t threads = (uint64_t)block.x * block.y * block.z;
-    if (threads == 0 || threads > MOST_THREADS || block.z > 64 || grid.x == 0 || grid.x > 0x7fffffff || grid.y == 0 ||
-        grid.y > 65535 || grid.z == 0 || grid.z > 65535)
+    if (threads == 0 || threads > MOST_THREADS || block.z > 64 || grid.x == 0 ||
+        grid.x > 0x7fffffff || grid.y == 0 || grid.y > 65535 || grid.z == 0 || grid.z > 65535)
         return result(cudaErrorInvalidConfiguration);
     const auto allowed = shared_of.find(kernel->function);
-    if (shared > (allowed == shared_of.end() ? 48 << 10 : allowed->second)) return result(cudaErrorInvalidValue);
+    if (shared > (allowed == shared_of.end() ? 48 << 10 : allowed->second))
+        return result(cudaErrorInvalidValue);
     emulated_node node = {cudaGraphNodeTypeKernel, false, {}, nullptr};
     node.kernel.function = kernel->function;
     node.kernel.call = kernel->call;
@@ -447,7 +460,8 @@ cudaError_t cudaFuncSetAttribute(const void *function, cudaFuncAttribute, int va
     return cudaSuccess;
 }
 
-cudaError_t emulated_submit(cudaStream_t stream, void (*function)(const void *), const void *argument, size_t size) {
+cudaError_t emulated_submit(cudaStream_t stream, void (*function)(const void *),
+                            const void *argument, size_t size) {
     lock l(mutex);
     const std::vector<char> kept((const char *)argument, (const char *)argument + size);
     emulated_node node = host_node(cudaGraphNodeTypeKernel, [=] { function(kept.data()); });
@@ -455,12 +469,14 @@ cudaError_t emulated_submit(cudaStream_t stream, void (*function)(const void *),
     return submit(stream, std::move(node));
 }
 
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t stream) {
     return cudaMemcpy2DAsync(to, bytes, from, bytes, bytes, 1, kind, stream);
 }
 
-cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t width,
-                              size_t height, cudaMemcpyKind kind, cudaStream_t stream) {
+cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_t from_pitch,
+                              size_t width, size_t height, cudaMemcpyKind kind,
+                              cudaStream_t stream) {
     lock l(mutex);
     if (width == 0 || height == 0) return cudaSuccess;
     const bool into = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
@@ -474,7 +490,8 @@ cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_
     };
     /* From memory that is not pinned, the bytes are taken at once. */
     if (!out_of && !lies_in(pinned, from, width)) {
-        const std::vector<char> taken((const char *)from, (const char *)from + (height - 1) * from_pitch + width);
+        const std::vector<char> taken((const char *)from,
+                                      (const char *)from + (height - 1) * from_pitch + width);
         return submit(stream, host_node(cudaGraphNodeTypeMemcpy, [=] { copy(taken.data()); }));
     }
     return submit(stream, host_node(cudaGraphNodeTypeMemcpy, [=] { copy(from); }));
@@ -510,8 +527,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 
 cudaError_t cudaDeviceSynchronize() {
     lock l(mutex);
-    for (emulated_stream *stream : streams)
-        catch_up(stream);
+    for (emulated_stream *stream : streams) catch_up(stream);
     return cudaSuccess;
 }
 
@@ -521,11 +537,13 @@ cudaError_t cudaEventCreate(cudaEvent_t *event) {
 }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
     lock l(mutex);
-    return submit(stream, host_node(cudaGraphNodeTypeMemset, [=] { clock_gettime(CLOCK_MONOTONIC, &event->at); }));
+    return submit(stream, host_node(cudaGraphNodeTypeMemset,
+                                    [=] { clock_gettime(CLOCK_MONOTONIC, &event->at); }));
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaDeviceSynchronize(); }
 cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t from, cudaEvent_t to) {
-    *milliseconds = 1e3f * (float)(to->at.tv_sec - from->at.tv_sec) + 1e-6f * (float)(to->at.tv_nsec - from->at.tv_nsec);
+    *milliseconds = 1e3f * (float)(to->at.tv_sec - from->at.tv_sec) +
+                    1e-6f * (float)(to->at.tv_nsec - from->at.tv_nsec);
     return cudaSuccess;
 }
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
@@ -553,8 +571,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
 cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t *nodes, size_t *n) {
     const size_t all = graph->nodes.size(), room = nodes ? *n : 0;
     *n = all;
-    for (size_t i = 0; i < room && i < all; i++)
-        nodes[i] = graph->nodes[all - 1 - i];
+    for (size_t i = 0; i < room && i < all; i++) nodes[i] = graph->nodes[all - 1 - i];
     return cudaSuccess;
 }
 
@@ -573,8 +590,7 @@ cudaError_t cudaGraphKernelNodeGetParams(cudaGraphNode_t node, cudaKernelNodePar
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long) {
     *exec = new emulated_exec();
     (*exec)->originals = graph->nodes;
-    for (const emulated_node *node : graph->nodes)
-        (*exec)->nodes.push_back(*node);
+    for (const emulated_node *node : graph->nodes) (*exec)->nodes.push_back(*node);
     return cudaSuccess;
 }
 
@@ -588,15 +604,15 @@ cudaError_t cudaGraphExecKernelNodeSetParams(cudaGraphExec_t exec, cudaGraphNode
         k->grid = params->gridDim;
         k->block = params->blockDim;
         k->shared = params->sharedMemBytes;
-        return keep_arguments(k, params->kernelParams) ? cudaSuccess : result(cudaErrorIllegalAddress);
+        return keep_arguments(k, params->kernelParams) ? cudaSuccess
+                                                       : result(cudaErrorIllegalAddress);
     }
     return result(cudaErrorInvalidValue);
 }
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
     lock l(mutex);
-    for (const emulated_node &node : exec->nodes)
-        submit(stream, emulated_node(node));
+    for (const emulated_node &node : exec->nodes) submit(stream, emulated_node(node));
     return cudaSuccess;
 }
 
@@ -607,8 +623,7 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
 
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
     if (!graph) return cudaErrorInvalidValue;
-    for (emulated_node *node : graph->nodes)
-        delete node;
+    for (emulated_node *node : graph->nodes) delete node;
     delete graph;
     return cudaSuccess;
 }
@@ -653,7 +668,8 @@ const char *cudaGetErrorString(cudaError_t error) {
     case cudaErrorInvalidConfiguration: return "invalid configuration argument";
     case cudaErrorInvalidDeviceFunction: return "invalid device function";
     case cudaErrorIllegalAddress: return "an illegal memory access was encountered";
-    case cudaErrorStreamCaptureUnsupported: return "operation not permitted when stream is capturing";
+    case cudaErrorStreamCaptureUnsupported:
+        return "operation not permitted when stream is capturing";
     default: return "unknown error";
     }
 }
