@@ -18,6 +18,8 @@ typedef struct hk_context_config {
     uint64_t seed;    /* of every random draw: same seed, same bits, on any number of threads */
     const char *isa;  /* "base", "avx2" or "avx512"; NULL: $HILLOCK_ISA, else the best there is */
     bool no_blas;     /* true: own kernels only. $HILLOCK_BLAS=off does the same */
+    bool
+        tf32; /* GPU: products of large f32 matrices may round their inputs to 10 bits. $HILLOCK_TF32=1 */
 } hk_context_config;
 
 /* Never fails silently: returns NULL only when memory is exhausted. If what was asked for cannot be
@@ -34,9 +36,10 @@ typedef struct hk_context_info {
     hk_dtype dtype;
     int threads;
     uint64_t seed;
-    const char *isa;  /* "avx512" */
-    const char *blas; /* "OpenBLAS 0.3.21 SkylakeX", or why there is none */
+    const char *isa;  /* "avx512"; on a GPU its name: "NVIDIA H100, sm_90" */
+    const char *blas; /* "OpenBLAS 0.3.21 SkylakeX", or why there is none; on a GPU "cuBLAS 13.0" */
     bool has_blas;
+    bool tf32;
     uint64_t step;     /* number of the current step, from 1 */
     size_t step_bytes; /* most memory a step has needed so far */
 } hk_context_info;
