@@ -34,13 +34,16 @@ bool hk_grad_enable(hk_context *ctx, bool on) {
     struct hk__tape *tape = ctx ? hk__tape_of(ctx) : NULL;
     if (!tape) return false;
     const bool was = !tape->off;
+    if (was != on) hk__setting_flip(ctx, tape, 1);
     tape->off = !on;
     return was;
 }
 
 void hk_nan_guard(hk_context *ctx, bool on) {
     struct hk__tape *tape = ctx ? hk__tape_of(ctx) : NULL;
-    if (tape) tape->nan_guard = on;
+    if (!tape || tape->nan_guard == on) return;
+    hk__setting_flip(ctx, tape, 2);
+    tape->nan_guard = on;
 }
 
 bool hk__nan_guarded(const hk_context *ctx) { return ctx->tape && ctx->tape->nan_guard; }

@@ -60,6 +60,7 @@ void hk__object_add(hk_context *ctx, hk__object *object, void (*destroy)(hk__obj
 
 void hk__object_remove(hk__object *object) {
     if (!object->next) return;
+    hk__steps_forget(object->ctx);
     object->previous->next = object->next;
     object->next->previous = object->previous;
     object->next = object->previous = NULL;
@@ -166,6 +167,7 @@ void hk_context_destroy(hk_context *ctx) {
     hk__arena_free(&ctx->memory);
     hk__arena_free(&ctx->scratch);
     for (int i = 0; i < HK_HEADER_RING; i++) hk__arena_free(&ctx->headers[i]);
+    hk__steps_free(ctx);
     hk__arena_free(&ctx->gpu_memory);
     hk__arena_free(&ctx->gpu_scratch);
     if (HK_ON_GPU(ctx)) hk__gpu_close(ctx);
@@ -182,6 +184,7 @@ hk_context_info hk_context_describe(const hk_context *ctx) {
                             .blas = ctx->blas_text,
                             .has_blas = ctx->use_blas,
                             .step = ctx->step,
+                            .replayed = ctx->replayed,
                             .step_bytes = ctx->memory.most};
     if (HK_ON_GPU(ctx)) {
         info.isa = hk__gpu_name(ctx);

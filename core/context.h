@@ -39,6 +39,11 @@ struct hk_context {
     char blas_text[160];
 
     bool buffers_off; /* modules leave their buffers as they are */
+    /* A fingerprint of what is switched on and off between steps (hooks, training, clipping): a captured step is replayed
+       under its own alone (step.c). */
+    uint64_t settings;
+    struct hk__steps *steps;
+    uint64_t replayed; /* steps that were */
 
     hk_tensor *kept;    /* list of kept tensors */
     hk__object objects; /* ring of objects, itself the anchor */
@@ -64,6 +69,17 @@ static inline hk__stamp hk__stamp_of(const hk_context *ctx, hk_dtype dtype) {
     if (ctx->gpu) return dtype == HK_F64 ? HK__STAMP_cuda64 : HK__STAMP_cuda;
     return dtype == HK_F64 ? HK__STAMP_f64 : ctx->stamp;
 }
+
+/* Tells of a setting that it now has, or has no longer, the value: two calls alike undo each other. */
+static inline void hk__setting_flip(hk_context *ctx, const void *of, uint64_t value) {
+    uint64_t z = (uint64_t)(uintptr_t)of * 0x9E3779B97F4A7C15u + value;
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    ctx->settings ^= z ^ (z >> 31);
+}
+/* step.c: captured steps are forgotten: what they use is gone, or ends now. */
+void hk__steps_forget(hk_context *ctx);
+void hk__steps_free(hk_context *ctx);
 
 /* Puts an object on the context's list, or takes it off. Objects are destroyed newest first. */
 void hk__object_add(hk_context *ctx, hk__object *object, void (*destroy)(hk__object *));

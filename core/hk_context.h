@@ -18,8 +18,9 @@ typedef struct hk_context_config {
     uint64_t seed;    /* of every random draw: same seed, same bits, on any number of threads */
     const char *isa;  /* "base", "avx2" or "avx512"; NULL: $HILLOCK_ISA, else the best there is */
     bool no_blas;     /* true: own kernels only. $HILLOCK_BLAS=off does the same */
+    bool no_graph;    /* GPU: true: hk_step_run runs each step's function itself */
     bool
-        tf32; /* GPU: products of large f32 matrices may round their inputs to 10 bits. $HILLOCK_TF32=1 */
+        tf32; /* GPU: products of f32 matrices may round what they multiply to 10 bits. $HILLOCK_TF32=1 */
 } hk_context_config;
 
 /* Never fails silently: returns NULL only when memory is exhausted. If what was asked for cannot be
@@ -41,6 +42,7 @@ typedef struct hk_context_info {
     bool has_blas;
     bool tf32;
     uint64_t step;     /* number of the current step, from 1 */
+    uint64_t replayed; /* GPU: steps that hk_step_run replayed */
     size_t step_bytes; /* most memory a step has needed so far */
 } hk_context_info;
 HK_API hk_context_info hk_context_describe(const hk_context *ctx);
@@ -64,6 +66,19 @@ hk_fail(hk_context *ctx, hk_status status, const char *where, const char *format
    each training step and after each batch of an evaluation, also after an error. Returns the sticky
    status. */
 HK_API HK_WARN_UNUSED hk_status hk_step_end(hk_context *ctx);
+
+/* Runs a whole step and ends it: fn takes the next batch, computes, differentiates and updates, and leaves hk_step_end to
+   this. On the CPU that is all. On a GPU the launches of a step cost more time than the work of a small network, so
+   after two steps that launched the same, with equal arguments, the next one is captured, and from then on replayed
+   as a whole: fn is not called then. What changes from step to step all the same (the batch, the rate, Adam's
+   corrections, random draws) is taken care of. So fn must do the same each time, but for that, and leave counting to
+   its caller. A step is not replayed if it calls hooks, is under the NaN guard, reads or writes tensors from the
+   host, or if its batch has another size; hk_step_why says so. fn's status, if it is not HK_OK, is the sticky error of
+   the context. Returns the sticky status. */
+typedef hk_status hk_step_fn(hk_context *ctx, void *arg);
+HK_API HK_WARN_UNUSED hk_status hk_step_run(hk_context *ctx, hk_step_fn *fn, void *arg);
+/* Why the last step of hk_step_run was not replayed, in some words; NULL if it was. */
+HK_API const char *hk_step_why(const hk_context *ctx);
 
 HK_END_DECLS
 #endif

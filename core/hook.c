@@ -4,6 +4,12 @@
 
 #include <stdlib.h>
 
+/* A hook that lives on between steps is switched on or off: steps are other ones then. */
+static void flip(const hk_hook *hook) {
+    if (!hook->of_step)
+        hk__setting_flip(hook->ctx, hook, (uint64_t)(uintptr_t)hook->fn ^ (uintptr_t)hook->arg);
+}
+
 hk_hook *hk__hook_add(hk_context *ctx, hk__hooks *list, const char *where, hk__hook_fn *fn,
                       void *arg, bool of_step) {
     if (ctx->status != HK_OK) return NULL;
@@ -13,10 +19,11 @@ hk_hook *hk__hook_add(hk_context *ctx, hk__hooks *list, const char *where, hk__h
     else if (!(hook = of_step ? hk__arena_alloc(&ctx->memory, sizeof *hook) : malloc(sizeof *hook)))
         hk_fail(ctx, HK_ERR_MEMORY, where, "no memory");
     if (!hook) return NULL;
-    *hook = (hk_hook){.list = list, .fn = fn, .arg = arg, .of_step = of_step};
+    *hook = (hk_hook){.ctx = ctx, .list = list, .fn = fn, .arg = arg, .of_step = of_step};
     hk_hook **end = &list->first;
     while (*end) end = &(*end)->next;
     *end = hook;
+    flip(hook);
     return hook;
 }
 
@@ -35,6 +42,7 @@ static void sweep(hk__hooks *list) {
 
 void hk_hook_remove(hk_hook *hook) {
     if (!hook) return;
+    if (hook->fn && !hook->off) flip(hook);
     hook->fn = NULL;
     if (hook->list->running == 0) sweep(hook->list);
 }
@@ -42,6 +50,7 @@ void hk_hook_remove(hk_hook *hook) {
 bool hk_hook_enable(hk_hook *hook, bool on) {
     if (!hook) return false;
     const bool was = !hook->off;
+    if (was != on) flip(hook);
     hook->off = !on;
     return was;
 }

@@ -18,6 +18,7 @@ typedef struct hk__hooks {
 } hk__hooks;       /* {0} is empty */
 
 struct hk_hook {
+    hk_context *ctx;
     hk__hooks *list;
     hk_hook *next;
     hk__hook_fn *fn; /* NULL: removed while hooks were running */

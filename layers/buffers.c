@@ -73,6 +73,7 @@ hk_parameters hk_module_buffers(hk_module *m) {
 bool hk_buffers_enable(hk_context *ctx, bool on) {
     if (!ctx) return false;
     const bool was = !ctx->buffers_off;
+    if (was != on) hk__setting_flip(ctx, &ctx->buffers_off, 1);
     ctx->buffers_off = !on;
     return was;
 }

@@ -80,6 +80,7 @@ hk_module *hk_module_create(hk_context *ctx, const hk_module_class *cls, const v
 /* --- the tree ---------------------------------------------------------------------------------------------- */
 
 static void set_training(hk_module *m, bool training) {
+    if (m->training != training) hk__setting_flip(m->object.ctx, m, 1);
     m->training = training;
     for (int i = 0; i < m->n_children; i++) set_training(m->children[i], training);
 }

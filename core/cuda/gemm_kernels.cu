@@ -169,5 +169,4 @@ static void run(hk_context *ctx, const hk__gpu_product *p) {
                   whole_b);
 }
 
-extern const hk__gemm_gpu HK_STAMPED(hk__gemm_gpu);
 const hk__gemm_gpu HK_STAMPED(hk__gemm_gpu) = {run};

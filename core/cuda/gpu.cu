@@ -71,7 +71,7 @@ hk_status hk__gpu_open(hk_context *ctx) {
     gpu->capability = 10 * p.major + p.minor;
     gpu->shared_most = p.sharedMemPerBlockOptin;
     gpu->sync = flag_set("HILLOCK_CUDA_SYNC");
-    snprintf(gpu->name, sizeof gpu->name, "%s, sm_%d", p.name, gpu->capability);
+    snprintf(gpu->name, sizeof gpu->name, "%.120s, sm_%d", p.name, gpu->capability);
     if (open_parts(ctx, gpu) != HK_OK) hk__gpu_close(ctx);
     return ctx->status;
 }
@@ -102,8 +102,9 @@ void *hk__gpu_alloc(hk_context *ctx, size_t bytes, bool zero) {
 }
 
 void hk__gpu_free(hk_context *ctx, void *p) {
-    (void)ctx; /* waits for what still uses it */
-    if (p) (void)cudaFree(p);
+    if (!p) return;
+    hk__steps_forget(ctx); /* they may use it */
+    (void)cudaFree(p);     /* waits for what does */
 }
 
 void *hk__gpu_scratch(hk_context *ctx, size_t bytes) {
@@ -293,6 +294,7 @@ struct hk__gpu_graph {
     cudaGraph_t graph;
     cudaGraphExec_t exec;
     cudaGraphNode_t first; /* set_cells; NULL if the step reads none */
+    int sets;              /* nodes that set cells */
     cudaKernelNodeParams params;
 };
 
@@ -311,12 +313,16 @@ static cudaError_t find_first(hk__gpu_graph *g) {
     cudaGraphNode_t *nodes = (cudaGraphNode_t *)malloc(n * sizeof *nodes);
     if (!nodes) return cudaErrorMemoryAllocation;
     error = cudaGraphGetNodes(g->graph, nodes, &n);
-    for (size_t i = 0; i < n && error == cudaSuccess && !g->first; i++) {
+    for (size_t i = 0; i < n && error == cudaSuccess; i++) {
         cudaGraphNodeType type;
         error = cudaGraphNodeGetType(nodes[i], &type);
         if (error != cudaSuccess || type != cudaGraphNodeTypeKernel) continue;
-        error = cudaGraphKernelNodeGetParams(nodes[i], &g->params);
-        if (error == cudaSuccess && g->params.func == (void *)set_cells) g->first = nodes[i];
+        cudaKernelNodeParams params;
+        error = cudaGraphKernelNodeGetParams(nodes[i], &params);
+        if (error != cudaSuccess || params.func != (void *)set_cells) continue;
+        g->first = nodes[i];
+        g->params = params;
+        g->sets++;
     }
     free(nodes);
     return error;
@@ -340,6 +346,8 @@ hk__gpu_graph *hk__gpu_capture_end(hk_context *ctx) {
     hk__gpu_graph_free(g);
     return NULL;
 }
+
+bool hk__gpu_graph_repeats(const hk__gpu_graph *g) { return g->sets <= 1; }
 
 void hk__gpu_graph_run(hk_context *ctx, hk__gpu_graph *g) {
     hk__gpu *gpu = ctx->gpu;

@@ -89,6 +89,8 @@ uint64_t hk__gpu_launches(hk_context *ctx);
 typedef struct hk__gpu_graph hk__gpu_graph;
 hk_status hk__gpu_capture_begin(hk_context *ctx);
 hk__gpu_graph *hk__gpu_capture_end(hk_context *ctx);
+/* Whether it may run again: it set the cells once, before all else that reads them. */
+bool hk__gpu_graph_repeats(const hk__gpu_graph *graph);
 /* Runs it with the cells as they are now. */
 void hk__gpu_graph_run(hk_context *ctx, hk__gpu_graph *graph);
 void hk__gpu_graph_free(hk__gpu_graph *graph);
