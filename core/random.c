@@ -4,28 +4,9 @@
 
 #include <math.h>
 
-__extension__ typedef unsigned __int128 wide;
+#include "philox.h"
 
-/* One block of four words is a function of a 128-bit counter and a 64-bit key: ten rounds of two
-   32x32 -> 64 bit multiplies whose halves are crossed and mixed with the round key. */
-static void philox(uint64_t key, uint64_t low, uint64_t high, uint32_t out[4]) {
-    uint32_t c0 = (uint32_t)low, c1 = (uint32_t)(low >> 32);
-    uint32_t c2 = (uint32_t)high, c3 = (uint32_t)(high >> 32);
-    uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
-    for (int round = 0; round < 10; round++) {
-        const uint64_t p0 = (uint64_t)0xD2511F53u * c0, p1 = (uint64_t)0xCD9E8D57u * c2;
-        c0 = (uint32_t)(p1 >> 32) ^ c1 ^ k0;
-        c1 = (uint32_t)p1;
-        c2 = (uint32_t)(p0 >> 32) ^ c3 ^ k1;
-        c3 = (uint32_t)p0;
-        k0 += 0x9E3779B9u;
-        k1 += 0xBB67AE85u;
-    }
-    out[0] = c0;
-    out[1] = c1;
-    out[2] = c2;
-    out[3] = c3;
-}
+__extension__ typedef unsigned __int128 wide;
 
 /* Finaliser of SplitMix64: spreads every bit of the input over all of the output. */
 static uint64_t mix(uint64_t z) {
@@ -43,7 +24,7 @@ hk_random hk_random_stream(uint64_t seed, const char *name, uint64_t moment) {
 
 uint32_t hk_random_bits(hk_random stream, uint64_t index) {
     uint32_t word[4];
-    philox(stream.key, index / 4, stream.moment, word);
+    hk__philox(stream.key, index / 4, stream.moment, word);
     return word[index % 4];
 }
 
@@ -52,7 +33,7 @@ void hk__random_fill(hk_random stream, uint64_t first, int64_t n, uint32_t *bits
     for (; i < n && (first + (uint64_t)i) % 4 != 0; i++)
         bits[i] = hk_random_bits(stream, first + (uint64_t)i);
     for (; i + 4 <= n; i += 4)
-        philox(stream.key, (first + (uint64_t)i) / 4, stream.moment, bits + i);
+        hk__philox(stream.key, (first + (uint64_t)i) / 4, stream.moment, bits + i);
     for (; i < n; i++) bits[i] = hk_random_bits(stream, first + (uint64_t)i);
 }
 
@@ -62,7 +43,7 @@ double hk_random_uniform(hk_random stream, uint64_t index) {
 
 uint64_t hk_random_below(hk_random stream, uint64_t index, uint64_t bound) {
     uint32_t word[4];
-    philox(stream.key, index / 2, stream.moment, word);
+    hk__philox(stream.key, index / 2, stream.moment, word);
     const uint64_t half = index % 2 * 2;
     const uint64_t bits = (uint64_t)word[half] << 32 | word[half + 1];
     return (uint64_t)(((wide)bits * bound) >> 64);
@@ -71,7 +52,7 @@ uint64_t hk_random_below(hk_random stream, uint64_t index, uint64_t bound) {
 double hk_random_normal(hk_random stream, uint64_t index) {
     /* Draws 2i and 2i+1 share a block: the cosine and the sine of one Box-Muller pair. */
     uint32_t word[4];
-    philox(stream.key, index / 2, stream.moment, word);
+    hk__philox(stream.key, index / 2, stream.moment, word);
     const double u = ((double)word[0] + ((double)(word[1] >> 11) + 0.5) * 0x1p-21) * 0x1p-32;
     const double angle = 6.283185307179586476925 * ((double)word[2] * 0x1p-32);
     return sqrt(-2.0 * log(u)) * (index % 2 ? sin(angle) : cos(angle));

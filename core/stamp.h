@@ -30,6 +30,13 @@ typedef enum hk__stamp {
 #define HK_X86_STAMPS 0
 #endif
 
+/* Marks a function that kernels of CPU and GPU share. */
+#ifdef __CUDACC__
+#define HK_SHARED __host__ __device__
+#else
+#define HK_SHARED
+#endif
+
 #define HK__JOIN2(a, b) a##_##b
 #define HK__JOIN(a, b) HK__JOIN2(a, b)
 #define HK_STAMPED(name) HK__JOIN(name, HK_STAMP)
