@@ -316,7 +316,7 @@ static __global__ void __launch_bounds__(HK__CONV_THREADS, 3) hk__conv_tile(cons
         hk_real b[2][HK__CONV_WARPS][CHUNK * N];      /* of each warp */
     };
     static_assert(sizeof(Buffers) >= sizeof(hk_real) * (HK__CONV_WARPS - 1) * M * N, "room for sums");
-    __shared__ alignas(16) char memory[sizeof(Buffers)];
+    __shared__ __align__(16) char memory[sizeof(Buffers)];
     __shared__ hk__conv_step table[HK__CONV_WARPS][HK__WARP];
     Buffers &buffer = *(Buffers *)memory;
 
