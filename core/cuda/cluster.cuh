@@ -43,10 +43,12 @@ static __device__ inline uint32_t hk__cluster_place(const void *own, unsigned ra
     return place;
 }
 static __device__ inline void hk__cluster_put(float *own, unsigned rank, float value) {
-    asm volatile("st.shared::cluster.f32 [%0], %1;" ::"r"(hk__cluster_place(own, rank)), "f"(value) : "memory");
+    asm volatile("st.shared::cluster.f32 [%0], %1;" ::"r"(hk__cluster_place(own, rank)), "f"(value)
+                 : "memory");
 }
 static __device__ inline void hk__cluster_put(double *own, unsigned rank, double value) {
-    asm volatile("st.shared::cluster.f64 [%0], %1;" ::"r"(hk__cluster_place(own, rank)), "d"(value) : "memory");
+    asm volatile("st.shared::cluster.f64 [%0], %1;" ::"r"(hk__cluster_place(own, rank)), "d"(value)
+                 : "memory");
 }
 
 #elif defined(HK_EMULATED_CUDA_RUNTIME_H)
@@ -70,7 +72,8 @@ template <class T> static __device__ inline void hk__cluster_put(T *, unsigned, 
 /* --- launching ---------------------------------------------------------------------------------------------------- */
 
 /* Blocks of `block` threads, `cluster` of them in each cluster. */
-static inline cudaLaunchConfig_t hk__cluster_config(hk_context *ctx, unsigned cluster, dim3 grid, dim3 block, size_t shared,
+static inline cudaLaunchConfig_t hk__cluster_config(hk_context *ctx, unsigned cluster, dim3 grid,
+                                                    dim3 block, size_t shared,
                                                     cudaLaunchAttribute *attribute) {
     cudaLaunchConfig_t config;
     memset((void *)&config, 0, sizeof config);
@@ -89,9 +92,11 @@ static inline cudaLaunchConfig_t hk__cluster_config(hk_context *ctx, unsigned cl
 
 /* How many clusters the GPU runs at once; 0: none. */
 template <class... P>
-static int hk__clusters_at_once(hk_context *ctx, unsigned cluster, dim3 block, size_t shared, void (*kernel)(P...)) {
+static int hk__clusters_at_once(hk_context *ctx, unsigned cluster, dim3 block, size_t shared,
+                                void (*kernel)(P...)) {
     cudaLaunchAttribute attribute;
-    const cudaLaunchConfig_t config = hk__cluster_config(ctx, cluster, cluster, block, shared, &attribute);
+    const cudaLaunchConfig_t config =
+        hk__cluster_config(ctx, cluster, cluster, block, shared, &attribute);
     int n = 0;
     if (cudaOccupancyMaxActiveClusters(&n, (const void *)kernel, &config) == cudaSuccess) return n;
     (void)cudaGetLastError();
@@ -105,16 +110,17 @@ static int hk__clusters_at_once(hk_context *ctx, unsigned cluster, dim3 block, s
     hk__launch_clusters(ctx, #kernel, cluster, grid, block, shared, kernel, __VA_ARGS__)
 
 template <class... P>
-static void hk__launch_clusters(hk_context *ctx, const char *name, unsigned cluster, dim3 grid, dim3 block, size_t shared,
-                                void (*kernel)(P...), typename hk__same<P>::type... argument) {
+static void hk__launch_clusters(hk_context *ctx, const char *name, unsigned cluster, dim3 grid,
+                                dim3 block, size_t shared, void (*kernel)(P...),
+                                typename hk__same<P>::type... argument) {
     if (!hk__launch_begin(ctx, name, (const void *)kernel, grid, block, shared)) return;
     hk__launch_argument(ctx, &cluster, sizeof cluster);
     const int each[] = {(hk__launch_argument(ctx, &argument, sizeof argument), 0)...};
     (void)each;
-    void *arguments[] = {(void *)&argument...};
     cudaLaunchAttribute attribute;
-    const cudaLaunchConfig_t config = hk__cluster_config(ctx, cluster, grid, block, shared, &attribute);
-    hk__launch_end(ctx, name, cudaLaunchKernelExC(&config, kernel, arguments));
+    const cudaLaunchConfig_t config =
+        hk__cluster_config(ctx, cluster, grid, block, shared, &attribute);
+    hk__launch_end(ctx, name, cudaLaunchKernelEx(&config, kernel, argument...));
 }
 
 #endif
