@@ -179,11 +179,17 @@ hk_context_info hk_context_describe(const hk_context *ctx) {
                              .threads = hk__pool_threads(ctx->pool),
                              .seed = ctx->config.seed,
                              .isa = hk__stamp_name(ctx->stamp),
+                             .gpu = HK_ON_GPU(ctx) ? hk__gpu_name(ctx) : NULL,
                              .blas = ctx->blas_text,
                              .has_blas = ctx->use_blas,
                              .step = ctx->step,
                              .replayed = ctx->replayed,
                              .step_bytes = ctx->memory.most};
+}
+
+hk_status hk_context_wait(hk_context *ctx) {
+    if (!ctx) return HK_ERR_MEMORY;
+    return HK_ON_GPU(ctx) ? hk__gpu_wait(ctx) : ctx->status;
 }
 
 /* --- steps ------------------------------------------------------------------------------------- */

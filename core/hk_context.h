@@ -36,6 +36,7 @@ typedef struct hk_context_info {
     int threads;
     uint64_t seed;
     const char *isa;  /* "avx512" */
+    const char *gpu;  /* "NVIDIA H100 80GB HBM3, sm_90"; NULL on the CPU */
     const char *blas; /* "OpenBLAS 0.3.21 SkylakeX", or why there is none */
     bool has_blas;
     uint64_t step;     /* number of the current step, from 1 */
@@ -58,6 +59,10 @@ __attribute__((format(printf, 4, 5)))
 #endif
 HK_API hk_status
 hk_fail(hk_context *ctx, hk_status status, const char *where, const char *format, ...);
+
+/* On a GPU operations are asked for, and done later: this waits for all of them, to take the time for example. What
+   went wrong in them is the sticky error. On the CPU it does nothing. Returns the sticky status. */
+HK_API HK_WARN_UNUSED hk_status hk_context_wait(hk_context *ctx);
 
 /* Ends the step: every step-owned tensor is gone, its memory is kept for the next one. Call it after
    each training step and after each batch of an evaluation, also after an error. Returns the sticky

@@ -75,5 +75,9 @@ HK_API double hk_tensor_item(hk_tensor *t);
    The only way from one context to another. */
 HK_API HK_WARN_UNUSED hk_status hk_tensor_copy(hk_tensor *dst, hk_tensor *src);
 
+/* dst += src, element by element; equal shapes and dtypes; dst is a kept tensor of floats. So a sum over steps, such as
+   that of their losses, needs no reading in each of them. */
+HK_API HK_WARN_UNUSED hk_status hk_tensor_add(hk_tensor *dst, hk_tensor *src);
+
 HK_END_DECLS
 #endif

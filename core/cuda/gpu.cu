@@ -89,6 +89,8 @@ void hk__gpu_close(hk_context *ctx) {
     ctx->gpu = NULL;
 }
 
+const char *hk__gpu_name(const hk_context *ctx) { return ctx->gpu->name; }
+
 /* --- memory ---------------------------------------------------------------------------------------------------------- */
 
 void *hk__gpu_alloc(hk_context *ctx, size_t bytes, bool zero) {

@@ -20,6 +20,9 @@ HK_BEGIN_DECLS
 hk_status hk__gpu_open(hk_context *ctx);
 void hk__gpu_close(hk_context *ctx);
 
+/* "NVIDIA H100 80GB HBM3, sm_90" */
+const char *hk__gpu_name(const hk_context *ctx);
+
 /* Memory of its own: NULL, and the caller says for what, when it is exhausted. zero: all bytes 0. */
 void *hk__gpu_alloc(hk_context *ctx, size_t bytes, bool zero);
 void hk__gpu_free(hk_context *ctx, void *p);
