@@ -366,6 +366,15 @@ double hk_tensor_item(hk_tensor *t) {
     return none;
 }
 
+const void *hk_tensor_values(hk_tensor *t) {
+    if (!t || hk__check(t->ctx, t, "tensor_values") != HK_OK) return NULL;
+    if (!t->ctx->gpu && hk__is_contiguous(t)) return t->data;
+    const size_t size = bytes_of(t->dtype, t->shape);
+    void *copy = hk__arena_alloc(&t->ctx->memory, size);
+    if (!copy) hk_fail(t->ctx, HK_ERR_MEMORY, "tensor_values", "no memory for %zu bytes", size);
+    return copy && hk_tensor_read(t, copy, size) == HK_OK ? copy : NULL;
+}
+
 const void *hk__host_view(hk_tensor *t) {
     if (!HK_ON_GPU(t->ctx)) return t->data;
     void *copy = hk__scratch(t->ctx, bytes_of(t->dtype, t->shape));
@@ -420,22 +429,4 @@ hk_status hk_tensor_copy(hk_tensor *dst, hk_tensor *src) {
     else
         hk__convert(dst->ctx, dst, src);
     return dst->ctx->status;
-}
-
-hk_status hk_tensor_add(hk_tensor *dst, hk_tensor *src) {
-    if (!dst || !src) return HK_ERR_ARGUMENT;
-    hk_context *ctx = dst->ctx;
-    char a[160], b[160];
-    HK_TRY(hk__check(ctx, dst, "tensor_add"));
-    HK_TRY(hk__check(ctx, src, "tensor_add"));
-    if (dst->step != 0)
-        return hk_fail(ctx, HK_ERR_ARGUMENT, "tensor_add", "the target is no kept tensor");
-    if (!hk_shape_equal(dst->shape, src->shape))
-        return hk_fail(ctx, HK_ERR_SHAPE, "tensor_add", "shapes differ: %s and %s",
-                       hk__tensor_text(dst, a, sizeof a), hk__tensor_text(src, b, sizeof b));
-    if (dst->dtype != src->dtype || (dst->dtype != HK_F32 && dst->dtype != HK_F64))
-        return hk_fail(ctx, HK_ERR_DTYPE, "tensor_add", "both must be f32 or f64, not %s and %s",
-                       hk_dtype_name(dst->dtype), hk_dtype_name(src->dtype));
-    hk__copy(ctx, dst, src, true);
-    return ctx->status;
 }
