@@ -8,7 +8,9 @@
 
 #include <math.h>
 
+#include "gpu.h"
 #include "random.h"
+#include "values.h"
 
 /* LONGEST: of a side, so that places between two pixels are still fine in float. */
 enum { LONGEST = 16384, SIGMA_MOST = 1000, ALIGNED = 64 };
@@ -47,6 +49,19 @@ static hk_status check(hk_context *ctx, const hk_augment *set, hk_shape item, bo
     return *on ? check_item(ctx, set, item) : HK_OK;
 }
 
+static hk_status upload_taps(hk_context *ctx, hk__augment *a) {
+    const int64_t n = 2 * a->radius + 1;
+    const bool narrow = ctx->config.dtype == HK_F32;
+    const size_t bytes = (size_t)n * hk_dtype_size(ctx->config.dtype);
+    float *floats = hk__scratch(ctx, bytes);
+    a->taps_there = hk__values_alloc(ctx, bytes, false);
+    if (!a->taps_there || !floats)
+        return hk_fail(ctx, HK_ERR_MEMORY, "loader", "no memory for a Gaussian");
+    for (int64_t k = 0; narrow && k < n; k++) floats[k] = (float)a->taps[k];
+    hk__values_write(ctx, a->taps_there, narrow ? (const void *)floats : a->taps, bytes);
+    return ctx->status;
+}
+
 /* The Gaussian up to 3 deviations, of sum 1. Taps farther from the middle than the image is wide
    meet no pixel: they count in the sum and are left out. */
 static hk_status make_taps(hk_context *ctx, hk__augment *a) {
@@ -62,7 +77,8 @@ static hk_status make_taps(hk_context *ctx, hk__augment *a) {
         if (k >= -a->radius && k <= a->radius) a->taps[k + a->radius] = tap;
     }
     for (int64_t k = 0; k <= 2 * a->radius; k++) a->taps[k] /= sum;
-    return HK_OK;
+    if (!HK_ON_GPU(ctx)) return HK_OK;
+    return upload_taps(ctx, a);
 }
 
 hk_status hk__augment_new(hk_context *ctx, const hk_augment *set, hk_shape item,
@@ -74,6 +90,7 @@ hk_status hk__augment_new(hk_context *ctx, const hk_augment *set, hk_shape item,
     hk__augment *a = hk__alloc(sizeof *a, true);
     if (!a) return hk_fail(ctx, HK_ERR_MEMORY, "loader", "no memory for an augmentation");
     a->set = *set;
+    a->ctx = ctx;
     if (a->set.elastic_sigma == 0) a->set.elastic_sigma = default_sigma;
     a->channels = item.dim[0];
     a->h = item.dim[1];
@@ -85,6 +102,7 @@ hk_status hk__augment_new(hk_context *ctx, const hk_augment *set, hk_shape item,
 void hk__augment_free(hk__augment *augment) {
     if (!augment) return;
     hk__free(augment->taps);
+    if (augment->taps_there) hk__values_free(augment->ctx, augment->taps_there);
     hk__free(augment);
 }
 
@@ -93,26 +111,9 @@ void hk__augment_free(hk__augment *augment) {
 hk__augment_draw hk__augment_affine(const hk_augment *set, uint64_t seed, uint64_t epoch,
                                     int64_t image) {
     const hk_random stream = hk_random_stream(seed, "augment", epoch);
-    double u[4]; /* on ±1 */
-    for (uint64_t k = 0; k < 4; k++)
-        u[k] = 2 * hk_random_uniform(stream, 4 * (uint64_t)image + k) - 1;
-    return (hk__augment_draw){.down = set->shift * u[0],
-                              .right = set->shift * u[1],
-                              .degrees = set->rotation * u[2],
-                              .factor = 1 + set->scale * u[3]};
-}
-
-void hk__augment_map(const hk__augment_draw *draw, int64_t h, int64_t w, double map[6]) {
-    const double angle = draw->degrees * (3.141592653589793238463 / 180);
-    const double cosine = cos(angle) / draw->factor, sine = sin(angle) / draw->factor;
-    const double middle_y = 0.5 * (double)(h - 1), middle_x = 0.5 * (double)(w - 1);
-    const double y = middle_y + draw->down, x = middle_x + draw->right;
-    map[0] = cosine;
-    map[1] = sine;
-    map[2] = middle_y - cosine * y - sine * x;
-    map[3] = -sine;
-    map[4] = cosine;
-    map[5] = middle_x + sine * y - cosine * x;
+    double u[4];
+    for (uint64_t k = 0; k < 4; k++) u[k] = hk_random_uniform(stream, 4 * (uint64_t)image + k);
+    return hk__augment_draw_of(set, u);
 }
 
 /* --- a batch ------------------------------------------------------------------------------------ */
@@ -135,6 +136,18 @@ hk_status hk__augment_begin(hk_context *ctx, const hk__augment *augment, const h
     run->stride = run->noise + (a->taps ? aligned((size_t)(a->h * a->w) * sizeof(uint32_t)) : 0);
     run->room = hk__scratch(ctx, run->stride * (size_t)hk__pool_threads(ctx->pool));
     return run->room ? HK_OK : hk_error(ctx);
+}
+
+void hk__augment_job_of(const hk__augment *a, hk__augment_job *job) {
+    const uint64_t seed = a->ctx->config.seed;
+    job->set = a->set;
+    job->channels = a->channels;
+    job->h = a->h;
+    job->w = a->w;
+    job->radius = a->radius;
+    job->taps = a->taps_there;
+    job->draws = hk_random_stream(seed, "augment", 0).key;
+    job->noise = hk_random_stream(seed, "augment/elastic", 0).key;
 }
 
 void hk__augment_apply(const hk__augment_run *run, int worker, const hk__augment_draw *draw,

@@ -4,6 +4,7 @@
 #define HK_AUGMENT_H
 
 #include "augment_kernels.h"
+#include "augment_point.h"
 #include "dataset.h"
 
 HK_BEGIN_DECLS
@@ -14,6 +15,8 @@ typedef struct hk__augment {
     int64_t channels, h, w;
     int64_t radius; /* of the Gaussian, as far as it can meet a pixel */
     double *taps;   /* [2·radius + 1]; NULL without elastic displacements */
+    hk_context *ctx;
+    void *taps_there; /* the same on a GPU, of the context's type */
 } hk__augment;
 
 /* *augment for items of this shape; NULL if the strengths are all 0. Checks the settings. Ends with
@@ -22,17 +25,8 @@ hk_status hk__augment_new(hk_context *ctx, const hk_augment *set, hk_shape item,
                           hk__augment **augment);
 void hk__augment_free(hk__augment *augment);
 
-/* What an image gets. The affine part moves a point p of the image to
-   c + (down, right) + factor·R(p - c), c the middle of the image. */
-typedef struct hk__augment_draw {
-    double down, right; /* pixels */
-    double degrees;     /* counter-clockwise as seen, with rows going down */
-    double factor;
-} hk__augment_draw;
 hk__augment_draw hk__augment_affine(const hk_augment *set, uint64_t seed, uint64_t epoch,
                                     int64_t image);
-/* The way back, as hk__warp's map. */
-void hk__augment_map(const hk__augment_draw *draw, int64_t h, int64_t w, double map[6]);
 
 /* Augmentation of one batch; lives in the scratch memory of the context. */
 typedef struct hk__augment_run {
@@ -46,6 +40,9 @@ typedef struct hk__augment_run {
 } hk__augment_run;
 hk_status hk__augment_begin(hk_context *ctx, const hk__augment *augment, const hk_dataset *root,
                             int64_t epoch, hk__augment_run *run);
+
+/* On a GPU: puts in what the augmentation is. */
+void hk__augment_job_of(const hk__augment *augment, hk__augment_job *job);
 
 /* `to` becomes the variant of item number `image` of the root, whose elements are at `from`. */
 void hk__augment_item(const hk__augment_run *run, int worker, int64_t image, const void *from,

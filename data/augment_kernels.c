@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "augment_point.h"
 #include "simd.h"
 
 /* smooth() computes at most UNIT elements at a time; a row's places are padded to a multiple of
@@ -71,16 +72,12 @@ static void smooth(int64_t n, int64_t step, int64_t count, const hk_real *taps, 
     }
 }
 
-/* One half of every word becomes a number in (-1, 1) whose mean is 0: odd multiples of 2^-16. */
+/* One half of every word, as noise. */
 static void spread(const hk__warp *warp, const room *r, int half, hk_real *field) {
-    const hk_real unit = (hk_real)0x1p-16;
     for (int64_t i = 0; i < warp->h; i++) {
         const uint32_t *word = warp->noise + i * warp->w;
         hk_real *row = field + warp->radius + (i + warp->radius) * r->step;
-        for (int64_t j = 0; j < warp->w; j++) {
-            const int32_t bits = (int32_t)(word[j] >> half & 0xFFFF);
-            row[j] = (hk_real)(2 * bits - 0xFFFF) * unit;
-        }
+        for (int64_t j = 0; j < warp->w; j++) row[j] = hk__augment_noise(word[j] >> half);
     }
 }
 
@@ -98,8 +95,7 @@ static void displace(const hk__warp *warp, const room *r, int half, hk_real *fie
 
 /* --- sampling ----------------------------------------------------------------------------------- */
 
-/* Places of row i. Pixels count from 1, as there is a ring of zeros around the image; what lies
-   beyond the ring is taken to lie on it. */
+/* Places of row i. */
 static void find_places(const hk__warp *warp, const room *r, int64_t i) {
     const double *map = warp->map, row = (double)i;
     const hk_real y0 = (hk_real)(map[0] * row + map[2] + 1),
@@ -109,12 +105,8 @@ static void find_places(const hk__warp *warp, const room *r, int64_t i) {
     const hk_real *down = r->down + i * r->step, *right = r->right + i * r->step;
     const int32_t n = (int32_t)r->line, width = (int32_t)warp->w + 3;
     for (int32_t j = 0; j < n; j++) {
-        hk_real y = y0 + dy * (hk_real)j + alpha * down[j];
-        hk_real x = x0 + dx * (hk_real)j + alpha * right[j];
-        y = y < 0 ? 0 : y;
-        y = y > bottom ? bottom : y;
-        x = x < 0 ? 0 : x;
-        x = x > end ? end : x;
+        const hk_real y = hk__augment_place(y0, dy, j, alpha, down[j], bottom);
+        const hk_real x = hk__augment_place(x0, dx, j, alpha, right[j], end);
         const int32_t top = (int32_t)y, left = (int32_t)x;
         r->y[j] = y - (hk_real)top;
         r->x[j] = x - (hk_real)left;
@@ -122,8 +114,6 @@ static void find_places(const hk__warp *warp, const room *r, int64_t i) {
     }
 }
 
-/* a + t·(b - a) does not leave the range from a to b by rounding: in the ring a is 0, so b - a is
-   exact, and behind it t is a multiple of 2^-23 below 1, which outweighs the rounding of b - a. */
 static void sample(const hk__warp *warp, const room *r, const hk_real *pixels,
                    hk_real *restrict out) {
     const hk_real scale = (hk_real)warp->scale, shift = (hk_real)warp->shift;
@@ -132,9 +122,9 @@ static void sample(const hk__warp *warp, const room *r, const hk_real *pixels,
     const int64_t n = warp->w, width = n + 3;
     for (int64_t j = 0; j < n; j++) {
         const hk_real *p = pixels + at[j], *q = p + width;
-        const hk_real above = p[0] + dx[j] * (p[1] - p[0]);
-        const hk_real below = q[0] + dx[j] * (q[1] - q[0]);
-        out[j] = (above + dy[j] * (below - above)) * scale + shift;
+        const hk_real above = hk__augment_between(p[0], p[1], dx[j]);
+        const hk_real below = hk__augment_between(q[0], q[1], dx[j]);
+        out[j] = hk__augment_between(above, below, dy[j]) * scale + shift;
     }
 }
 

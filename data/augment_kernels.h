@@ -3,9 +3,8 @@
 #ifndef HK_AUGMENT_KERNELS_H
 #define HK_AUGMENT_KERNELS_H
 
-#include <stdint.h>
-
-#include "stamp.h"
+#include "batch_kernels.h"
+#include "hk_data.h"
 
 /* The output's pixel (i, j) is the image at
        row    map[0]·i + map[1]·j + map[2] + alpha·down(i, j),
@@ -33,5 +32,22 @@ typedef struct hk__augment_kernels {
 } hk__augment_kernels;
 
 HK_STAMP_TABLES(hk__augment_kernels, hk__augment);
+
+/* On a GPU, a batch of variants in one launch. */
+typedef struct hk__augment_job {
+    hk__gather batch;
+    int cell;               /* of the epoch */
+    const int64_t *numbers; /* where the batch has no order: of its items in the root */
+    hk_augment set;
+    int64_t channels, h, w, radius;
+    const void *taps;      /* of the context's type; NULL: no displacement */
+    uint64_t draws, noise; /* keys of the streams */
+} hk__augment_job;
+
+typedef struct hk__augment_gpu {
+    void (*gather)(hk_context *ctx, const hk__augment_job *job);
+} hk__augment_gpu;
+
+HK_GPU_TABLES(hk__augment_gpu, hk__augment_gpu);
 
 #endif

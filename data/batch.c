@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "batch_kernels.h"
+#include "gpu.h"
 
 /* Elements in a block, at least: a second thread does not pay for fewer. */
 enum { BLOCK = 16384, LINE = 64 };
@@ -99,10 +100,79 @@ static void copy_labels(const hk_dataset *ds, int64_t size, const int64_t *items
         y[i] = labels ? labels[ds->index ? ds->index[items[i]] : items[i]] : 0;
 }
 
-hk_status hk__batch_fill(const hk_dataset *ds, int64_t size, const int64_t *items,
-                         const hk__augment *augment, int64_t epoch, hk_tensor *x, hk_tensor *y) {
+/* --- on a GPU --------------------------------------------------------------------------------- */
+
+static hk_status bring_numbers(const hk__batch_job *batch, const int64_t **numbers) {
+    const int64_t *index = batch->ds->index;
+    hk_context *ctx = batch->ds->object.ctx;
+    const size_t bytes = (size_t)batch->size * sizeof **numbers;
+    int64_t *here = hk__scratch(ctx, bytes), *there = hk__gpu_scratch(ctx, bytes);
+    if (ctx->status != HK_OK) return ctx->status;
+    for (int64_t i = 0; i < batch->size; i++)
+        here[i] = index ? index[batch->items[i]] : batch->items[i];
+    hk__gpu_write(ctx, there, here, bytes);
+    *numbers = there;
+    return ctx->status;
+}
+
+/* Items and labels of one's own come through the host, and for variants their numbers. */
+static hk_status bring(const hk__batch_job *batch, hk__gather *g, const int64_t **numbers) {
+    const hk_dataset *ds = batch->ds;
     hk_context *ctx = ds->object.ctx;
-    const hk_dataset *root = ds->root;
+    const size_t bytes = (size_t)(batch->size * ds->item_count) * sizeof(float);
+    const size_t label_bytes = (size_t)batch->size * sizeof(int32_t);
+    float *got = hk__scratch(ctx, bytes);
+    int32_t *labels = hk__scratch(ctx, label_bytes);
+    void *items = hk__gpu_scratch(ctx, bytes), *labels_there = hk__gpu_scratch(ctx, label_bytes);
+    if (ctx->status != HK_OK) return ctx->status;
+    HK_TRY(get_items(ds, batch->size, batch->items, got, labels));
+    hk__gpu_write(ctx, items, got, bytes);
+    hk__gpu_write(ctx, labels_there, labels, label_bytes);
+    g->items = items;
+    g->labels = labels_there;
+    return batch->augment ? bring_numbers(batch, numbers) : ctx->status;
+}
+
+static hk_status fill_on_gpu(const hk__batch_job *batch, hk_tensor *x, hk_tensor *y) {
+    const hk_dataset *ds = batch->ds, *root = ds->root;
+    hk_context *ctx = ds->object.ctx;
+    hk__gather g = {.from = root->dtype,
+                    .items = root->there,
+                    .labels = root->labels_there,
+                    .order = batch->order,
+                    .cell = batch->cells,
+                    .size = batch->size,
+                    .count = ds->item_count,
+                    .scaled = root->dtype != x->dtype || root->scale != 1.0 || root->shift != 0.0,
+                    .scale = root->scale,
+                    .shift = root->shift,
+                    .x = x->data,
+                    .y = y->data};
+    const hk__mark mark = hk__arena_mark(&ctx->gpu_scratch);
+    hk__augment_job varied = {.cell = batch->cells + 1};
+    if (root->cls.get && bring(batch, &g, &varied.numbers) != HK_OK) {
+        hk__arena_rewind(&ctx->gpu_scratch, mark);
+        return ctx->status;
+    }
+    if (batch->augment) {
+        varied.batch = g;
+        hk__augment_job_of(batch->augment, &varied);
+        hk__augment_gpu_tables[x->dtype]->gather(ctx, &varied);
+    } else {
+        hk__batch_gpu_tables[x->dtype]->gather(ctx, &g);
+    }
+    hk__arena_rewind(&ctx->gpu_scratch, mark);
+    return ctx->status;
+}
+
+/* ---------------------------------------------------------------------------------------------- */
+
+hk_status hk__batch_fill(const hk__batch_job *batch, hk_tensor *x, hk_tensor *y) {
+    const hk_dataset *ds = batch->ds, *root = ds->root;
+    hk_context *ctx = ds->object.ctx;
+    if (HK_ON_GPU(ctx)) return fill_on_gpu(batch, x, y);
+    const int64_t size = batch->size, *items = batch->items;
+    const hk__augment *augment = batch->augment;
     const size_t count = (size_t)ds->item_count;
     job j = {.from = root->items,
              .items = items,
@@ -118,7 +188,7 @@ hk_status hk__batch_fill(const hk_dataset *ds, int64_t size, const int64_t *item
              .to = x->data};
     hk__augment_run run;
     if (augment) {
-        HK_TRY(hk__augment_begin(ctx, augment, root, epoch, &run));
+        HK_TRY(hk__augment_begin(ctx, augment, root, batch->epoch, &run));
         j.augment = &run;
     }
     if (root->cls.get) {

@@ -5,7 +5,9 @@
 #include <math.h>
 #include <string.h>
 
+#include "gpu.h"
 #include "hk_random.h"
+#include "values.h"
 
 static void destroy(hk__object *object) {
     hk_dataset *ds = (hk_dataset *)object;
@@ -13,6 +15,8 @@ static void destroy(hk__object *object) {
     hk__free(ds->items);
     hk__free(ds->labels);
     hk__free(ds->index);
+    if (ds->there) hk__values_free(ds->object.ctx, ds->there);
+    if (ds->labels_there) hk__values_free(ds->object.ctx, ds->labels_there);
     hk__free(ds);
 }
 
@@ -201,6 +205,36 @@ hk_status hk_dataset_split(hk_dataset *ds, int64_t n_second, hk_dataset **first,
     hk_dataset_destroy(*first);
     *first = NULL;
     return hk_error(ctx);
+}
+
+/* --- on a GPU --------------------------------------------------------------------------------- */
+
+static hk_status upload(hk_context *ctx, hk_dataset *root) {
+    const size_t bytes = (size_t)(root->count * root->item_count) * hk_dtype_size(root->dtype);
+    const size_t label_bytes = root->labels ? (size_t)root->count * sizeof *root->labels : 0;
+    void *items = hk__values_alloc(ctx, bytes, false);
+    int32_t *labels = label_bytes ? hk__values_alloc(ctx, label_bytes, false) : NULL;
+    if (!items || (label_bytes && !labels)) {
+        char text[96];
+        hk_fail(ctx, HK_ERR_MEMORY, "dataset",
+                "no memory for %lld items, %zu bytes, on the GPU: %s", (long long)root->count,
+                bytes + label_bytes, hk__gpu_memory_text(ctx, text, sizeof text));
+        hk__values_free(ctx, items);
+        hk__values_free(ctx, labels);
+        return ctx->status;
+    }
+    root->there = items;
+    root->labels_there = labels;
+    hk__values_write(ctx, items, root->items, bytes);
+    if (labels) hk__values_write(ctx, labels, root->labels, label_bytes);
+    return ctx->status;
+}
+
+hk_status hk__dataset_upload(hk_dataset *ds) {
+    hk_context *ctx = ds->object.ctx;
+    hk_dataset *root = ds->root;
+    if (HK_ON_GPU(ctx) && !root->there && !root->cls.get) return upload(ctx, root);
+    return ctx->status;
 }
 
 /* --- facts ------------------------------------------------------------------------------------ */

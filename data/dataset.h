@@ -26,7 +26,12 @@ struct hk_dataset {
     hk_dataset_class cls;
     void *state;
     double scale, shift;
+    void *there; /* copies of items and labels on the GPU, once a loader needs them */
+    int32_t *labels_there;
 };
+
+/* Brings items and labels of ds's root to the GPU, if that was not done. */
+hk_status hk__dataset_upload(hk_dataset *ds);
 
 /* A data set in memory that takes over items and labels (from hk__alloc), also when it fails.
    labels must be below `classes`. */

@@ -3,7 +3,9 @@
 #include <string.h>
 
 #include "batch.h"
+#include "gpu.h"
 #include "hk_random.h"
+#include "values.h"
 
 struct hk_loader {
     hk__object object; /* first, so that the context can destroy it */
@@ -16,6 +18,13 @@ struct hk_loader {
     int64_t order_epoch;  /* -1: none yet */
     int64_t epoch, next;  /* next: place in `order` of the next batch's first item */
     bool ended;           /* the end of the epoch was reported */
+
+    /* On a GPU the epoch's order lies there, as numbers in the root, and a batch's place in it comes from a cell: so
+       a step can be replayed, but not with items of one's own. */
+    int cells;
+    int64_t *order_there;
+    int64_t *numbers; /* `order` as numbers in the root; NULL: they are the same */
+    int64_t size;     /* of the last batch */
 };
 
 static void destroy(hk__object *object) {
@@ -23,7 +32,30 @@ static void destroy(hk__object *object) {
     hk__augment_free(loader->augment);
     hk__free(loader->stream);
     hk__free(loader->order);
+    hk__free(loader->numbers);
+    if (loader->order_there) hk__values_free(object->ctx, loader->order_there);
+    if (HK_ON_GPU(object->ctx) && loader->cells > 0)
+        hk__gpu_cells_give(object->ctx, loader->cells, HK__BATCH_CELLS);
     hk__free(loader);
+}
+
+static bool prepare(hk__object *object);
+static void replayed(hk__object *object);
+
+static hk_status open_on_gpu(hk_loader *loader) {
+    const hk_dataset *ds = loader->ds;
+    hk_context *ctx = loader->object.ctx;
+    const size_t bytes = (size_t)ds->count * sizeof *loader->order;
+    loader->cells = hk__gpu_cells_take(ctx, HK__BATCH_CELLS);
+    if (ds->root->cls.get) return ctx->status;
+    loader->order_there = hk__values_alloc(ctx, bytes, false);
+    if (ds->index) loader->numbers = hk__alloc(bytes, false);
+    if (!loader->order_there || (ds->index && !loader->numbers))
+        return hk_fail(ctx, HK_ERR_MEMORY, "loader", "no memory for the order of %lld items",
+                       (long long)ds->count);
+    loader->object.prepare = prepare;
+    loader->object.replayed = replayed;
+    return ctx->status;
 }
 
 hk_loader *hk_loader_create(hk_dataset *ds, const hk_loader_config *config) {
@@ -58,7 +90,9 @@ hk_loader *hk_loader_create(hk_dataset *ds, const hk_loader_config *config) {
     loader->batch = c.batch ? c.batch : 64;
     loader->shuffle = c.shuffle;
     loader->order_epoch = -1;
-    return loader;
+    if (!HK_ON_GPU(ctx) || open_on_gpu(loader) == HK_OK) return loader;
+    hk_loader_destroy(loader);
+    return NULL;
 }
 
 void hk_loader_destroy(hk_loader *loader) {
@@ -67,9 +101,19 @@ void hk_loader_destroy(hk_loader *loader) {
     destroy(&loader->object);
 }
 
+static void upload_order(hk_loader *loader) {
+    hk_context *ctx = loader->object.ctx;
+    const int64_t n = loader->ds->count, *index = loader->ds->index;
+    if (!loader->order_there) return;
+    for (int64_t i = 0; index && i < n; i++) loader->numbers[i] = index[loader->order[i]];
+    hk__values_write(ctx, loader->order_there, index ? loader->numbers : loader->order,
+                     (size_t)n * sizeof *loader->order);
+    if (ctx->status != HK_OK) loader->order_epoch = -1; /* tried again with the batch */
+}
+
 /* Brings `order` to the current epoch. */
 static void set_order(hk_loader *loader) {
-    const int64_t n = loader->ds->count;
+    const int64_t n = loader->ds->count, before = loader->order_epoch;
     if (loader->shuffle && loader->order_epoch != loader->epoch) {
         const uint64_t seed = loader->object.ctx->config.seed;
         const hk_random stream = hk_random_stream(seed, loader->stream, (uint64_t)loader->epoch);
@@ -78,6 +122,42 @@ static void set_order(hk_loader *loader) {
         for (int64_t i = 0; i < n; i++) loader->order[i] = i;
     }
     loader->order_epoch = loader->epoch;
+    if (before != loader->epoch && (loader->shuffle || before < 0)) upload_order(loader);
+}
+
+/* Begins the next epoch if the end of this one was reported. */
+static void turn(hk_loader *loader) {
+    if (!loader->ended) return;
+    loader->ended = false;
+    loader->next = 0;
+    loader->epoch++;
+}
+
+static int64_t next_size(const hk_loader *loader) {
+    const int64_t left = loader->ds->count - loader->next;
+    return left < loader->batch ? left : loader->batch;
+}
+
+/* What kernels read of the coming batch. */
+static void set_cells(hk_loader *loader) {
+    hk_context *ctx = loader->object.ctx;
+    if (!HK_ON_GPU(ctx)) return;
+    hk__gpu_cell_set(ctx, loader->cells, (double)loader->next);
+    hk__gpu_cell_set(ctx, loader->cells + 1, (double)loader->epoch);
+}
+
+static bool prepare(hk__object *object) {
+    hk_loader *loader = (hk_loader *)object;
+    turn(loader);
+    if (next_size(loader) != loader->size) return false;
+    set_order(loader);
+    set_cells(loader);
+    return true;
+}
+
+static void replayed(hk__object *object) {
+    hk_loader *loader = (hk_loader *)object;
+    loader->next += loader->size;
 }
 
 bool hk_loader_next(hk_loader *loader, hk_batch *batch) {
@@ -89,20 +169,17 @@ bool hk_loader_next(hk_loader *loader, hk_batch *batch) {
         hk_fail(ctx, HK_ERR_ARGUMENT, "loader", "batch must be given");
         return false;
     }
-    if (loader->ended) {
-        loader->ended = false;
-        loader->next = 0;
-        loader->epoch++;
-    }
+    turn(loader);
     const hk_dataset *ds = loader->ds;
-    const int64_t left = ds->count - loader->next;
-    if (left == 0) {
+    const int64_t size = next_size(loader);
+    if (size == 0) {
         loader->ended = true;
         return false;
     }
+    if (hk__dataset_upload(loader->ds) != HK_OK) return false;
     set_order(loader);
+    set_cells(loader);
 
-    const int64_t size = left < loader->batch ? left : loader->batch;
     const int64_t *items = loader->order + loader->next;
     hk_shape shape = {.rank = ds->item.rank + 1, .dim = {size}};
     memcpy(shape.dim + 1, ds->item.dim, (size_t)ds->item.rank * sizeof *shape.dim);
@@ -112,13 +189,22 @@ bool hk_loader_next(hk_loader *loader, hk_batch *batch) {
     x->name = "x";
     y->name = "y";
     const hk__mark mark = hk__arena_mark(&ctx->scratch);
-    const hk_status status = hk__batch_fill(ds, size, items, loader->augment, loader->epoch, x, y);
+    const hk_status status = hk__batch_fill(&(hk__batch_job){.ds = loader->ds,
+                                                             .size = size,
+                                                             .items = items,
+                                                             .augment = loader->augment,
+                                                             .epoch = loader->epoch,
+                                                             .order = loader->order_there,
+                                                             .cells = loader->cells},
+                                            x, y);
     hk__arena_rewind(&ctx->scratch, mark);
     if (status != HK_OK) return false;
 
     *batch = (hk_batch){
         .x = x, .y = y, .size = size, .index = loader->next / loader->batch, .items = items};
     loader->next += size;
+    loader->size = size;
+    loader->object.step = ctx->step;
     return true;
 }
 

@@ -71,7 +71,7 @@ hk_status hk__gpu_open(hk_context *ctx) {
     gpu->capability = 10 * p.major + p.minor;
     gpu->shared_most = p.sharedMemPerBlockOptin;
     gpu->sync = flag_set("HILLOCK_CUDA_SYNC");
-    snprintf(gpu->name, sizeof gpu->name, "%s, sm_%d", p.name, gpu->capability);
+    snprintf(gpu->name, sizeof gpu->name, "%.120s, sm_%d", p.name, gpu->capability);
     if (open_parts(ctx, gpu) != HK_OK) hk__gpu_close(ctx);
     return ctx->status;
 }

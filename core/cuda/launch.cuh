@@ -50,13 +50,8 @@ static void hk__launch(hk_context *ctx, const char *name, dim3 grid, dim3 block,
     if (!hk__launch_begin(ctx, name, (const void *)kernel, grid, block, shared)) return;
     const int each[] = {(hk__launch_argument(ctx, &argument, sizeof argument), 0)...};
     (void)each;
-#ifdef HK_EMULATED
-    hk__launch_end(ctx, name, emulate(grid, block, shared, [=] { kernel(argument...); }));
-#else
     void *arguments[] = {(void *)&argument...};
-    hk__launch_end(ctx, name,
-                   cudaLaunchKernel((const void *)kernel, grid, block, arguments, shared, ctx->gpu->stream));
-#endif
+    hk__launch_end(ctx, name, cudaLaunchKernel(kernel, grid, block, arguments, shared, ctx->gpu->stream));
 }
 
 /* Blocks of `block` threads for n elements, `each` to a thread. */
@@ -64,6 +59,11 @@ static inline unsigned hk__grid(int64_t n, int64_t block, int64_t each) {
     const int64_t blocks = (n + block * each - 1) / (block * each);
     return (unsigned)(blocks > 0x7fffffff ? 0x7fffffff : blocks);
 }
+
+/* The shared memory that a launch asks for: of one name, whatever its type. */
+#define HK_SHARED(type, name)                                                                      \
+    extern __shared__ __align__(16) unsigned char hk__shared[];                                    \
+    type *const name = (type *)hk__shared
 
 /* 16 bytes at once. */
 template <class T> struct alignas(16) hk__vector {
