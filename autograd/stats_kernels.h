@@ -22,7 +22,7 @@ typedef struct hk__moments {
 } hk__moments;
 
 /* Chan, Golub and LeVeque 1983. */
-HK_SHARED static inline void hk__moments_add(hk__moments *a, const hk__moments *b) {
+HK_HOST_DEVICE static inline void hk__moments_add(hk__moments *a, const hk__moments *b) {
     const int64_t zeros = a->zeros + b->zeros, nonfinite = a->nonfinite + b->nonfinite;
     if (a->count == 0) {
         *a = *b;
