@@ -19,6 +19,8 @@ typedef struct hk_context_config {
     const char *isa;  /* "base", "avx2" or "avx512"; NULL: $HILLOCK_ISA, else the best there is */
     bool no_blas;     /* true: own kernels only. $HILLOCK_BLAS=off does the same */
     bool no_graph;    /* GPU: true: hk_step_run runs each step's function itself */
+    bool
+        tf32; /* GPU: products of f32 matrices may round what they multiply to 10 bits. $HILLOCK_TF32=1 */
 } hk_context_config;
 
 /* Never fails silently: returns NULL only when memory is exhausted. If what was asked for cannot be
@@ -35,9 +37,10 @@ typedef struct hk_context_info {
     hk_dtype dtype;
     int threads;
     uint64_t seed;
-    const char *isa;  /* "avx512" */
-    const char *blas; /* "OpenBLAS 0.3.21 SkylakeX", or why there is none */
+    const char *isa;  /* "avx512"; on a GPU its name: "NVIDIA H100, sm_90" */
+    const char *blas; /* "OpenBLAS 0.3.21 SkylakeX", or why there is none; on a GPU "cuBLAS 13.0" */
     bool has_blas;
+    bool tf32;
     uint64_t step;     /* number of the current step, from 1 */
     uint64_t replayed; /* GPU: steps that hk_step_run replayed */
     size_t step_bytes; /* most memory a step has needed so far */
