@@ -35,12 +35,13 @@ template <class F> struct hk__map_of {
                                     ? (int)sizeof(typename F::in)
                                     : (int)sizeof(typename F::out);
     static constexpr int lanes = 16 / size;
-    static constexpr int reals = F::operands - (F::mask != 0); /* operands but the mask */
+    static constexpr bool masked = F::mask != 0;
+    static constexpr int reals = F::operands - masked; /* operands but the mask */
     /* Vectors of each operand that a thread has under way. */
     static constexpr int deep = F::operands < 2 ? 4 : F::operands < 5 ? 2 : 1;
     /* Where operand k, not counting the mask, stands among all, the output being number 0. */
     static __host__ __device__ constexpr int place(int k) {
-        return k + 1 + (F::mask != 0 && k + 1 >= F::mask);
+        return k + 1 + (masked && k + 1 >= F::mask);
     }
 };
 
@@ -61,7 +62,7 @@ template <class F> static __device__ inline void hk__flat_one(const F &f, const 
     typedef hk__map_of<F> of;
     typename F::in x[of::reals + 1];
     for (int k = 0; k < of::reals; k++) x[k] = ((const typename F::in *)job.data[of::place(k)])[i];
-    const uint8_t m = F::mask ? ((const uint8_t *)job.data[F::mask])[i] : 0;
+    const uint8_t m = of::masked ? ((const uint8_t *)job.data[F::mask])[i] : 0;
     typename F::out *out = (typename F::out *)job.data[0] + i;
     const typename F::out y = f.at(x, m);
     *out = job.accumulate ? (typename F::out)(*out + y) : y;
@@ -80,7 +81,7 @@ template <class F> static __global__ void __launch_bounds__(HK__MAP_THREADS) hk_
         if (i >= vectors) continue;
 #pragma unroll
         for (int k = 0; k < of::reals; k++) x[u][k] = ((const vector *)job.data[of::place(k)])[i];
-        if (F::mask) m[u] = ((const hk__lanes<uint8_t, lanes> *)job.data[F::mask])[i];
+        if (of::masked) m[u] = ((const hk__lanes<uint8_t, lanes> *)job.data[F::mask])[i];
     }
 #pragma unroll
     for (int u = 0; u < deep; u++) {
@@ -92,7 +93,7 @@ template <class F> static __global__ void __launch_bounds__(HK__MAP_THREADS) hk_
             typename F::in one[of::reals + 1];
 #pragma unroll
             for (int k = 0; k < of::reals; k++) one[k] = x[u][k].v[j];
-            y.v[j] = f.at(one, F::mask ? m[u].v[j] : 0);
+            y.v[j] = f.at(one, of::masked ? m[u].v[j] : 0);
         }
         if (job.accumulate) {
             const hk__lanes<typename F::out, lanes> old = *out;
@@ -190,7 +191,7 @@ static __global__ void __launch_bounds__(HK__MAP_THREADS) hk__map_strided(F f, h
             const int p = of::place(k);
             x[u][k] = hk__operand<F, lanes>(f, k, job.data[p], offset[p], lanes == 1 || (job.wide >> p & 1));
         }
-        if (F::mask)
+        if (of::masked)
             m[u] = hk__row_load<uint8_t, lanes>((const uint8_t *)job.data[F::mask] + offset[F::mask],
                                                 lanes == 1 || (job.wide >> F::mask & 1));
     }
@@ -203,7 +204,7 @@ static __global__ void __launch_bounds__(HK__MAP_THREADS) hk__map_strided(F f, h
             typename F::in one[of::reals + 1];
 #pragma unroll
             for (int k = 0; k < of::reals; k++) one[k] = x[u][k].v[j];
-            y.v[j] = f.at(one, F::mask ? m[u].v[j] : 0);
+            y.v[j] = f.at(one, of::masked ? m[u].v[j] : 0);
         }
         if (job.accumulate) {
             const result old = *out;
@@ -217,7 +218,7 @@ static __global__ void __launch_bounds__(HK__MAP_THREADS) hk__map_strided(F f, h
 /* --- which of them --------------------------------------------------------------------------------------------------- */
 
 template <class F> static size_t hk__map_size(int k) {
-    return k == 0 ? sizeof(typename F::out) : F::mask && k == F::mask ? 1 : sizeof(typename F::in);
+    return k == 0 ? sizeof(typename F::out) : hk__map_of<F>::masked && k == F::mask ? 1 : sizeof(typename F::in);
 }
 
 template <class F> static bool hk__map_aligned(const hk__map_job *job, int k) {
