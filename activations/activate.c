@@ -246,9 +246,8 @@ static void by_operands(const hk_op_call *c, hk__map_fn *fn, int which, hk_tenso
         param[1 + k] = a->spec.value[k];
         operands[n_first + k] = a->at[k] ? c->in[a->at[k]] : &number[k];
         if (a->at[k]) continue;
-        number[k] = (hk_tensor){.ctx = c->ctx,
-                                .data = HK_ON_GPU(c->ctx) ? NULL : &value[k],
-                                .dtype = out->dtype};
+        number[k] = (hk_tensor){
+            .ctx = c->ctx, .data = HK_ON_GPU(c->ctx) ? NULL : &value[k], .dtype = out->dtype};
         if (out->dtype == HK_F64)
             value[k].f64 = a->spec.value[k];
         else

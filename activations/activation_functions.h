@@ -10,7 +10,7 @@
 
 /* --- what several blocks share ---------------------------------------------------------------------------- */
 
-HK_FORMULA hk_real sigmoid_of(hk_real b, hk_real x) {
+HK_HOST_DEVICE static inline hk_real sigmoid_of(hk_real b, hk_real x) {
     return real_sigmoid_within(real_gate_argument(b, x));
 }
 
@@ -21,7 +21,7 @@ typedef struct gate {
     hk_real product; /* σ(u)σ(-u) */
 } gate;
 
-HK_FORMULA gate gate_of(hk_real b, hk_real x) {
+HK_HOST_DEVICE static inline gate gate_of(hk_real b, hk_real x) {
     const hk_real u = real_gate_argument(b, x);
     hk_real opposite;
     const hk_real s = real_sigmoid_both(u, &opposite), product = s * opposite;
@@ -31,7 +31,7 @@ HK_FORMULA gate gate_of(hk_real b, hk_real x) {
 }
 
 /* (e·x)²·product for the slope by β: 0 where the product is, whatever x. */
-HK_FORMULA hk_real gate_beta(hk_real e, hk_real x, hk_real product) {
+HK_HOST_DEVICE static inline hk_real gate_beta(hk_real e, hk_real x, hk_real product) {
     const hk_real t = e * real_within(x, REAL_MOST);
     return real_gate(t, real_gate(t, product));
 }
@@ -42,7 +42,7 @@ HK_FORMULA hk_real gate_beta(hk_real e, hk_real x, hk_real product) {
 #define GELU_TANH_LIMIT 10.02f
 #endif
 /* 2√(2/π)·(c + 0.044715c³) of gelu_tanh in *u, c² in *c2, with c = x limited where σ(u) has become 0 or 1. */
-HK_FORMULA hk_real gelu_tanh_argument(hk_real x, hk_real *c2, hk_real *u) {
+HK_HOST_DEVICE static inline hk_real gelu_tanh_argument(hk_real x, hk_real *c2, hk_real *u) {
     const hk_real c = real_within(x, GELU_TANH_LIMIT);
     *c2 = c * c;
     *u = c * HK_FMA(*c2, HK_REAL(0.071354816272600249), HK_REAL(1.5957691216057308));
@@ -56,7 +56,7 @@ HK_FORMULA hk_real gelu_tanh_argument(hk_real x, hk_real *c2, hk_real *u) {
 #define PADE_LIMIT 0x1p25f
 #endif
 /* P(c)/(1 + |B(c)|) of pau, with c = x within ±PADE_LIMIT; *b = B(c). p: a0..a5, b1..b4. */
-HK_FORMULA hk_real pade(hk_real x, const hk_real *p, hk_real *b, hk_real *c) {
+HK_HOST_DEVICE static inline hk_real pade(hk_real x, const hk_real *p, hk_real *b, hk_real *c) {
     const hk_real v = real_within(x, PADE_LIMIT);
     hk_real above = HK_FMA(p[5], v, p[4]), below = HK_FMA(p[9], v, p[8]);
     above = HK_FMA(above, v, p[3]);
@@ -71,17 +71,18 @@ HK_FORMULA hk_real pade(hk_real x, const hk_real *p, hk_real *b, hk_real *c) {
 }
 
 /* The straight line through 0 that pau becomes beyond, where it has the value f. */
-HK_FORMULA hk_real pade_far(hk_real x, hk_real f) {
+HK_HOST_DEVICE static inline hk_real pade_far(hk_real x, hk_real f) {
     return real_gate(x, f * real_copysign(1 / PADE_LIMIT, x));
 }
 
 /* --- the functions of each block ---------------------------------------------------------------------------- */
 
 #define HK_ACTIVATION_FUNCTIONS
-#define HK_VALUE(name) HK_FORMULA hk_real name##_f(hk_real x, const hk_real *p)
-#define HK_SLOPE(name) HK_FORMULA hk_real name##_d(hk_real x, hk_real y, const hk_real *p)
+#define HK_VALUE(name) HK_HOST_DEVICE static inline hk_real name##_f(hk_real x, const hk_real *p)
+#define HK_SLOPE(name)                                                                             \
+    HK_HOST_DEVICE static inline hk_real name##_d(hk_real x, hk_real y, const hk_real *p)
 #define HK_PARAM_SLOPES(name)                                                                      \
-    HK_FORMULA void name##_dp(hk_real x, hk_real y, const hk_real *p, hk_real *d)
+    HK_HOST_DEVICE static inline void name##_dp(hk_real x, hk_real y, const hk_real *p, hk_real *d)
 #if defined(__GNUC__)
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-parameter"

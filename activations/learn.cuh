@@ -14,9 +14,9 @@
 template <int n> struct hk__learn {
     const hk_real *g, *x, *y;
     hk_real *gx;
-    int64_t count;       /* of a channel's elements */
-    int64_t piece;       /* of a block's */
-    hk__divider length;  /* of the stretches of x that are one channel's */
+    int64_t count;      /* of a channel's elements */
+    int64_t piece;      /* of a block's */
+    hk__divider length; /* of the stretches of x that are one channel's */
     uint32_t channels, pieces;
     int32_t accumulate, unused;
     const hk_real *param[n];
@@ -26,10 +26,13 @@ template <int n> struct hk__learn {
 };
 
 /* Where element i of a channel is. */
-template <int n> static __device__ inline int64_t hk__learn_place(const hk__learn<n> &a, int64_t i, uint32_t channel) {
+template <int n>
+static __device__ inline int64_t hk__learn_place(const hk__learn<n> &a, int64_t i,
+                                                 uint32_t channel) {
     if (a.channels == 1) return i;
     const uint32_t outer = hk__divide((uint32_t)i, a.length);
-    return ((int64_t)outer * a.channels + channel) * a.length.dim + ((uint32_t)i - outer * a.length.dim);
+    return ((int64_t)outer * a.channels + channel) * a.length.dim +
+           ((uint32_t)i - outer * a.length.dim);
 }
 
 template <class F, int lanes>
@@ -46,7 +49,8 @@ static __global__ void __launch_bounds__(HK__MAP_THREADS) hk__learn_pieces(hk__l
         q[k] = a.param[k] ? a.param[k][channel * a.stride[k]] : a.number[k];
         sum[k] = 0;
     }
-    for (int64_t first = begin + (int64_t)threadIdx.x * lanes; first < end; first += HK__MAP_THREADS * lanes * deep) {
+    for (int64_t first = begin + (int64_t)threadIdx.x * lanes; first < end;
+         first += HK__MAP_THREADS * lanes * deep) {
         vector g[deep], x[deep], y[deep];
         int64_t at[deep];
 #pragma unroll
@@ -64,7 +68,8 @@ static __global__ void __launch_bounds__(HK__MAP_THREADS) hk__learn_pieces(hk__l
             vector gx;
 #pragma unroll
             for (int j = 0; j < lanes; j++) {
-                const hk_real xj = F::keeps & HK_KEEP_INPUT ? x[u].v[j] : 0, yj = F::keeps & HK_KEEP_OUTPUT ? y[u].v[j] : 0;
+                const hk_real xj = F::keeps & HK_KEEP_INPUT ? x[u].v[j] : 0,
+                              yj = F::keeps & HK_KEEP_OUTPUT ? y[u].v[j] : 0;
                 hk_real d[n];
                 F::slopes(xj, yj, q, d);
 #pragma unroll
@@ -111,11 +116,14 @@ static __global__ void __launch_bounds__(HK__MAP_THREADS) hk__learn_add(hk__lear
 }
 
 static inline bool hk__learn_vectors(const hk__learn_job *job, int lanes) {
-    const uintptr_t all = (uintptr_t)job->g | (uintptr_t)job->x | (uintptr_t)job->y | (uintptr_t)job->gx;
-    return (job->channels == 1 ? job->outer * job->length : job->length) % lanes == 0 && all % 16 == 0;
+    const uintptr_t all =
+        (uintptr_t)job->g | (uintptr_t)job->x | (uintptr_t)job->y | (uintptr_t)job->gx;
+    return (job->channels == 1 ? job->outer * job->length : job->length) % lanes == 0 &&
+           all % 16 == 0;
 }
 
-static void hk__learn_finish(hk_context *ctx, const hk__learn_job *job, int n, int64_t pieces, const double *sums) {
+static void hk__learn_finish(hk_context *ctx, const hk__learn_job *job, int n, int64_t pieces,
+                             const double *sums) {
     hk__learned a;
     bool per_channel = false;
     memset(&a, 0, sizeof a);
@@ -129,7 +137,8 @@ static void hk__learn_finish(hk_context *ctx, const hk__learn_job *job, int n, i
         a.accumulate[k] = job->accumulate_grad[k];
         per_channel |= a.grad[k] && a.per_channel[k];
     }
-    HK_LAUNCH(ctx, dim3(per_channel ? (unsigned)job->channels : 1, (unsigned)n), HK__MAP_THREADS, 0, hk__learn_add, a);
+    HK_LAUNCH(ctx, dim3(per_channel ? (unsigned)job->channels : 1, (unsigned)n), HK__MAP_THREADS, 0,
+              hk__learn_add, a);
 }
 
 template <class F> static void hk__learn_run(hk_context *ctx, const hk__learn_job *job) {

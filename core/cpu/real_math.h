@@ -15,14 +15,6 @@
 
 #include "real.h"
 
-/* How a function of a formula is declared. */
-#if defined(HK_STAMP_cuda) || defined(HK_STAMP_cuda64)
-#include <cuda_runtime.h>
-#define HK_FORMULA static __device__ inline
-#else
-#define HK_FORMULA static inline
-#endif
-
 #ifdef HK_STAMP_f64
 
 #ifdef HK_STAMP_cuda64
@@ -54,13 +46,13 @@ extern _Thread_local long hk__exponentials;
 #define real_abs(x) fabsf(x)
 #define real_copysign(x, sign) copysignf(x, sign)
 
-HK_FORMULA float hk__float_of(uint32_t bits) {
+HK_HOST_DEVICE static inline float hk__float_of(uint32_t bits) {
     float x;
     memcpy(&x, &bits, sizeof x);
     return x;
 }
 
-HK_FORMULA uint32_t hk__bits_of(float x) {
+HK_HOST_DEVICE static inline uint32_t hk__bits_of(float x) {
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
     return bits;
@@ -70,7 +62,7 @@ HK_FORMULA uint32_t hk__bits_of(float x) {
    Adding 1.5·2^23 + 127 rounds to an integer and leaves n + 127, the exponent of 2^n, in the low bits; 0 there is 0,
    so e^x is 0 below -87.68. ln 2 is taken off in two parts, the first with few bits so that its product with n is
    exact. */
-HK_FORMULA float hk__expm1_part(float x, float *power) {
+HK_HOST_DEVICE static inline float hk__expm1_part(float x, float *power) {
     const float magic = 12583039.0f, shifted = HK_FMA(x, 1.44269504f, magic), n = shifted - magic;
     *power = hk__float_of(hk__bits_of(shifted) << 23);
     float r = HK_FMA(-n, 0.693359375f, x);
@@ -83,7 +75,7 @@ HK_FORMULA float hk__expm1_part(float x, float *power) {
 }
 
 /* e^x = 2^n + 2^n·(e^r - 1) for x from -88 to 88. */
-HK_FORMULA float hk__exp_part(float x) {
+HK_HOST_DEVICE static inline float hk__exp_part(float x) {
     float power;
     const float part = hk__expm1_part(x, &power);
 #if HK_HAS_FMA
@@ -94,17 +86,19 @@ HK_FORMULA float hk__exp_part(float x) {
 }
 
 /* e^x for x <= 0, all that activations need. */
-HK_FORMULA float real_exp_down(float x) { return hk__exp_part(x < -88.0f ? -88.0f : x); }
+HK_HOST_DEVICE static inline float real_exp_down(float x) {
+    return hk__exp_part(x < -88.0f ? -88.0f : x);
+}
 
 /* e^x - 1 = 2^n·(e^r - 1) + (2^n - 1) for x <= 0: exact as r near 0, and -1 far below. */
-HK_FORMULA float real_expm1_down(float x) {
+HK_HOST_DEVICE static inline float real_expm1_down(float x) {
     float power;
     const float part = hk__expm1_part(x < -30.0f ? -30.0f : x, &power);
     return HK_FMA(power, part, power - 1.0f);
 }
 
 /* Odd polynomial near 0, where 1 - 2/(e^2|x| + 1) would cancel; beyond |x| = 9.02 the result is ±1. */
-HK_FORMULA float real_tanh(float x) {
+HK_HOST_DEVICE static inline float real_tanh(float x) {
     const float a = real_abs(x), s = x * x;
     float p = HK_FMA(-0x1.76ac1ap-8f, s, 0x1.5256d8p-6f);
     p = HK_FMA(p, s, -0x1.b84448p-5f);
@@ -118,7 +112,7 @@ HK_FORMULA float real_tanh(float x) {
 
 /* log(1 + u) = u + u²·Q(u) for 0 <= u <= 1, all that softplus needs. A polynomial rather than 2·artanh(u/(2 + u)): no
    division. Fitted to the least relative error, 5e-9. */
-HK_FORMULA float real_log1p(float u) {
+HK_HOST_DEVICE static inline float real_log1p(float u) {
     float q = HK_FMA(-0x1.a93368p-9f, u, 0x1.453f0ep-6f);
     q = HK_FMA(q, u, -0x1.d29ccap-5f);
     q = HK_FMA(q, u, 0x1.b25360p-4f);
@@ -133,7 +127,7 @@ HK_FORMULA float real_log1p(float u) {
 #endif
 
 /* x brought into ±limit; NaN passes. */
-HK_FORMULA hk_real real_within(hk_real x, hk_real limit) {
+HK_HOST_DEVICE static inline hk_real real_within(hk_real x, hk_real limit) {
     const hk_real c = x < -limit ? -limit : x;
     return c > limit ? limit : c;
 }
@@ -153,21 +147,23 @@ HK_FORMULA hk_real real_within(hk_real x, hk_real limit) {
 #endif
 
 /* b·x within the gate's limit. x is limited, not the product, so that b = 0 and x = ∞ give 0. */
-HK_FORMULA hk_real real_gate_argument(hk_real b, hk_real x) {
+HK_HOST_DEVICE static inline hk_real real_gate_argument(hk_real b, hk_real x) {
     const hk_real far = REAL_GATE_LIMIT / real_abs(b);
     return b * real_within(x, far < REAL_MOST ? far : REAL_MOST);
 }
 
 /* σ(u) = 1/(1 + e^-u) for |u| within the gate's limit; all digits in both tails. */
-HK_FORMULA hk_real real_sigmoid_within(hk_real u) { return 1 / (1 + REAL_EXP(-u)); }
+HK_HOST_DEVICE static inline hk_real real_sigmoid_within(hk_real u) {
+    return 1 / (1 + REAL_EXP(-u));
+}
 
 /* σ(x), any x. */
-HK_FORMULA hk_real real_sigmoid(hk_real x) {
+HK_HOST_DEVICE static inline hk_real real_sigmoid(hk_real x) {
     return real_sigmoid_within(real_within(x, REAL_GATE_LIMIT));
 }
 
 /* σ(u) and *opposite = σ(-u), both with all digits, which 1 - σ(u) would not have; |u| within the gate's limit. */
-HK_FORMULA hk_real real_sigmoid_both(hk_real u, hk_real *opposite) {
+HK_HOST_DEVICE static inline hk_real real_sigmoid_both(hk_real u, hk_real *opposite) {
 #ifdef HK_STAMP_f64
     const double z = real_exp_down(-fabs(u)), big = 1 / (1 + z), small = z * big;
     *opposite = u < 0 ? big : small;
@@ -180,14 +176,15 @@ HK_FORMULA hk_real real_sigmoid_both(hk_real u, hk_real *opposite) {
 }
 
 /* log(1 + e^x) = max(x, 0) + log(1 + e^-|x|). */
-HK_FORMULA hk_real real_softplus(hk_real x) {
+HK_HOST_DEVICE static inline hk_real real_softplus(hk_real x) {
     return (x < 0 ? 0 : x) + real_log1p(real_exp_down(-real_abs(x)));
 }
 
 /* Φ(-a), the normal distribution's tail, and its density φ(a) in *density, with a = *limited = |x| within its limit. In float,
    Φ(-a) = e^(-a²/2)·u·P(u), u = 1/(1 + 0.35 a); what a²/2 loses in rounding corrects the exponential, which would
    lose 40 ulp at a = 13. Beyond 13.2 the tail is below the normal numbers. */
-HK_FORMULA hk_real real_normal_tail(hk_real x, hk_real *limited, hk_real *density) {
+HK_HOST_DEVICE static inline hk_real real_normal_tail(hk_real x, hk_real *limited,
+                                                      hk_real *density) {
     const hk_real b = real_abs(x), a = b > REAL_TAIL_LIMIT ? REAL_TAIL_LIMIT : b;
     *limited = a;
 #ifdef HK_STAMP_f64
@@ -218,6 +215,6 @@ HK_FORMULA hk_real real_normal_tail(hk_real x, hk_real *limited, hk_real *densit
 }
 
 /* x·w, 0 where w is: a gate that closes wins over an infinite x. NaN passes. */
-HK_FORMULA hk_real real_gate(hk_real x, hk_real w) { return w == 0 ? 0 : x * w; }
+HK_HOST_DEVICE static inline hk_real real_gate(hk_real x, hk_real w) { return w == 0 ? 0 : x * w; }
 
 #endif
