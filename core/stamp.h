@@ -32,9 +32,9 @@ typedef enum hk__stamp {
 
 /* Marks a function that kernels of CPU and GPU share. */
 #ifdef __CUDACC__
-#define HK_SHARED __host__ __device__
+#define HK_HOST_DEVICE __host__ __device__
 #else
-#define HK_SHARED
+#define HK_HOST_DEVICE
 #endif
 
 #define HK__JOIN2(a, b) a##_##b

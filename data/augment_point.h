@@ -17,7 +17,7 @@ typedef struct hk__augment_draw {
 } hk__augment_draw;
 
 /* u: four uniform draws. */
-HK_SHARED static inline hk__augment_draw hk__augment_draw_of(const hk_augment *set,
+HK_HOST_DEVICE static inline hk__augment_draw hk__augment_draw_of(const hk_augment *set,
                                                              const double *u) {
     hk__augment_draw draw;
     draw.down = set->shift * (2 * u[0] - 1);
@@ -28,7 +28,7 @@ HK_SHARED static inline hk__augment_draw hk__augment_draw_of(const hk_augment *s
 }
 
 /* The way back, as hk__warp's map. */
-HK_SHARED static inline void hk__augment_map(const hk__augment_draw *draw, int64_t h, int64_t w,
+HK_HOST_DEVICE static inline void hk__augment_map(const hk__augment_draw *draw, int64_t h, int64_t w,
                                              double *map) {
     const double angle = draw->degrees * (3.141592653589793238463 / 180);
     const double cosine = cos(angle) / draw->factor, sine = sin(angle) / draw->factor;
@@ -43,14 +43,14 @@ HK_SHARED static inline void hk__augment_map(const hk__augment_draw *draw, int64
 }
 
 /* The lower half of a word becomes a number in (-1, 1) whose mean is 0: odd multiples of 2^-16. */
-HK_SHARED static inline hk_real hk__augment_noise(uint32_t word) {
+HK_HOST_DEVICE static inline hk_real hk__augment_noise(uint32_t word) {
     const int32_t bits = (int32_t)(word & 0xFFFF);
     return (hk_real)(2 * bits - 0xFFFF) * (hk_real)0x1p-16;
 }
 
 /* Where row or column j of the variant comes from. Pixels count from 1, as there is a ring of zeros
    around the image; what lies beyond the ring is taken to lie on it, at 0 or `end`. */
-HK_SHARED static inline hk_real hk__augment_place(hk_real first, hk_real step, int32_t j,
+HK_HOST_DEVICE static inline hk_real hk__augment_place(hk_real first, hk_real step, int32_t j,
                                                   hk_real alpha, hk_real displacement,
                                                   hk_real end) {
     hk_real at = first + step * (hk_real)j + alpha * displacement;
@@ -61,7 +61,7 @@ HK_SHARED static inline hk_real hk__augment_place(hk_real first, hk_real step, i
 
 /* a + t·(b - a) does not leave the range from a to b by rounding: in the ring a is 0, so b - a is
    exact, and behind it t is a multiple of 2^-23 below 1, which outweighs the rounding of b - a. */
-HK_SHARED static inline hk_real hk__augment_between(hk_real a, hk_real b, hk_real t) {
+HK_HOST_DEVICE static inline hk_real hk__augment_between(hk_real a, hk_real b, hk_real t) {
     return a + t * (b - a);
 }
 
