@@ -3,7 +3,7 @@
    SPDX-License-Identifier: MIT */
 #include "activation.h"
 #include "activation_fixture.h"
-#include "gpu_fixture.h"
+#include "gpu_pair.h"
 
 /* Values from -100 to 100, dense near 0, and special ones where no sums are made of them. */
 static hk_tensor *arguments(hk_context *ctx, hk_dtype dtype, hk_shape shape, bool specials) {
