@@ -1,7 +1,7 @@
 /* ctest: labels=unit timeout=120 */
 /* Matrix products on a GPU against those of the CPU: sizes, layouts, leading axes, bias, both ways to compute them.
    SPDX-License-Identifier: MIT */
-#include "gpu_sides.h"
+#include "sides_fixture.h"
 #include "product.h"
 
 static const double tolerance[] = {[HK_F32] = 2e-6, [HK_F64] = 1e-14};

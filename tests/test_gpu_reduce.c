@@ -1,7 +1,7 @@
 /* ctest: labels=unit timeout=120 */
 /* Reductions on a GPU against those of the CPU: every set of axes, layouts, long rows and columns, special values.
    SPDX-License-Identifier: MIT */
-#include "gpu_sides.h"
+#include "sides_fixture.h"
 #include "reduce.h"
 #include "tensor.h"
 

@@ -1,7 +1,7 @@
-/* gpu_sides.h: the same done on the GPU and on the CPU, and compared.
+/* sides_fixture.h: the same done on the GPU and on the CPU, and compared.
    SPDX-License-Identifier: MIT */
-#ifndef HK_GPU_SIDES_H
-#define HK_GPU_SIDES_H
+#ifndef HK_SIDES_FIXTURE_H
+#define HK_SIDES_FIXTURE_H
 
 #include "context.h"
 #include "testing.h"
