@@ -196,7 +196,7 @@ template <bool Quads, bool Pooled> struct hk__conv_gather {
 #pragma unroll
         for (int i = 0; i < 4; i++) {
             if (column + i >= p.columns) return;
-            *to = (add ? *to : 0) + (sum[i] + add_bias);
+            *to = add ? *to + (sum[i] + add_bias) : sum[i] + add_bias;
             if (++t.x < p.x.count) {
                 to += p.x.step;
                 continue;

@@ -1,4 +1,4 @@
-/* test_conv_gpu.c: convolutions on a GPU against their formula in double: every shape of tile, slices, classes of strides,
+/* test_gpu_conv.c: convolutions on a GPU against their formula in double: every shape of tile, slices, classes of strides,
    parts of a batch, gradients of a pooling's output.
    SPDX-License-Identifier: MIT */
 /* ctest: labels=unit timeout=300 */
