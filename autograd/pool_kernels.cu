@@ -141,9 +141,6 @@ static __device__ inline int64_t winner_of(const pool_job &job, int64_t window, 
     return (r.first + u * job.rows.dilation) * job.cols.in + c.first + v * job.cols.dilation;
 }
 
-/* Adaptive windows have no steps between their rows. */
-static __device__ inline int64_t step_of(const hk__pool2d_axis &a) { return a.kernel == 0 ? 1 : a.dilation; }
-
 /* One window to a thread. */
 template <int kind> static __global__ void pool_any(const pool_job job, int64_t windows) {
     const int64_t window = thread_number();
@@ -157,7 +154,7 @@ template <int kind> static __global__ void pool_any(const pool_job job, int64_t 
         return;
     }
     const hk__pool2d_span r = hk__pool2d_span_of(&job.rows, i), c = hk__pool2d_span_of(&job.cols, j);
-    const int64_t down = step_of(job.rows) * job.cols.in, right = step_of(job.cols);
+    const int64_t down = job.rows.dilation * job.cols.in, right = job.cols.dilation;
     hk_real best = kind == HK__POOL2D_MAX ? minus_infinity() : (hk_real)0;
     int64_t best_at = -1, place = 0;
     for (int64_t u = 0; u < r.count; u++)

@@ -37,7 +37,8 @@ typedef struct hk__pool2d_span {
     int64_t divisor;      /* rows that count for an average */
 } hk__pool2d_span;
 
-/* One axis of a pooling: `out` windows over `in` elements. kernel 0: adaptive, and what follows is not used. */
+/* One axis of a pooling: `out` windows over `in` elements. kernel 0: adaptive, of what follows only
+   the dilation counts, and it is 1. */
 typedef struct hk__pool2d_axis {
     int64_t in, out, kernel, stride, padding, dilation;
     int64_t exclude; /* 1: what lies in the padding does not count for an average */

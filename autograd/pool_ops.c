@@ -140,7 +140,8 @@ static bool is_plane(const pool_attr *attr, const hk__pool2d_plan *p) {
 static hk__pool2d_axis axis_of(const pool_attr *attr, const hk__pool2d_plan *p, bool rows) {
     const hk_pool2d_config *c = &attr->config;
     if (is_adaptive(attr))
-        return (hk__pool2d_axis){.in = rows ? p->h : p->w, .out = rows ? p->oh : p->ow};
+        return (hk__pool2d_axis){
+            .in = rows ? p->h : p->w, .out = rows ? p->oh : p->ow, .dilation = 1};
     return (hk__pool2d_axis){.in = rows ? p->h : p->w,
                              .out = rows ? p->oh : p->ow,
                              .kernel = rows ? c->kernel.h : c->kernel.w,

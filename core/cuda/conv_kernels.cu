@@ -67,10 +67,10 @@ template <bool Pooled> static void by_data(hk_context *ctx, const hk__conv *c, c
 enum { SUM_LANES = 8, MOST_PARTS = 256 };
 
 struct parts_job {
-    const hk_real *from; /* [part][row][column] */
+    const hk_real *from; /* [part][row][pitch] */
     hk_real *gw, *gb;
     int64_t rows;
-    int parts, columns, window;
+    int parts, columns, window, pitch;
     bool add_w, add_b;
 };
 
@@ -78,17 +78,18 @@ struct parts_job {
 static __global__ void sum_parts(const parts_job job) {
     __shared__ hk_real sums[SUM_LANES][HK__WARP];
     const int64_t all = job.rows * job.columns, at = (int64_t)blockIdx.x * HK__WARP + threadIdx.x;
+    const int64_t row = at / job.columns, column = at % job.columns, part_size = job.rows * job.pitch;
     hk_real sum = 0;
     if (at < all) {
 #pragma unroll 4
-        for (int part = threadIdx.y; part < job.parts; part += SUM_LANES) sum += job.from[part * all + at];
+        for (int part = threadIdx.y; part < job.parts; part += SUM_LANES)
+            sum += job.from[part * part_size + row * job.pitch + column];
     }
     sums[threadIdx.y][threadIdx.x] = sum;
     __syncthreads();
     if (threadIdx.y > 0 || at >= all) return;
     for (int i = 1; i < SUM_LANES; i++) sum += sums[i][threadIdx.x];
-    const int column = (int)(at % job.columns);
-    hk_real *to = column < job.window ? job.gw + at / job.columns * job.window + column : job.gb + at / job.columns;
+    hk_real *to = column < job.window ? job.gw + row * job.window + column : job.gb + row;
     *to = (column < job.window ? job.add_w : job.add_b) ? *to + sum : sum;
 }
 
@@ -102,7 +103,7 @@ static void run_weights(hk_context *ctx, const hk__conv *c, const hk__conv_gradi
     const int64_t rows = c->groups * c->oc;
     const hk__mark mark = hk__arena_mark(&ctx->gpu_scratch);
     job->parts = (int)parts;
-    job->out = (hk_real *)hk__gpu_scratch(ctx, (size_t)(parts * rows * job->columns) * sizeof(hk_real));
+    job->out = (hk_real *)hk__gpu_scratch(ctx, (size_t)(parts * rows * job->pitch) * sizeof(hk_real));
     if (job->out) {
         hk__conv_launch<Job, LM, TM, TN>(ctx, job, job->columns, parts, c->n * c->oh * c->ow / parts);
         parts_job sum;
@@ -114,6 +115,7 @@ static void run_weights(hk_context *ctx, const hk__conv *c, const hk__conv_gradi
         sum.parts = job->parts;
         sum.columns = job->columns;
         sum.window = job->window;
+        sum.pitch = job->pitch;
         sum.add_w = to->add_w;
         sum.add_b = to->add_b;
         HK_LAUNCH(ctx, hk__grid(rows * job->columns, HK__WARP, 1), dim3(HK__WARP, SUM_LANES), 0, sum_parts, sum);
@@ -134,6 +136,7 @@ template <bool Pooled> static void by_weights(hk_context *ctx, const hk__conv *c
     job.m = (int)c->oc;
     job.window = to->gw ? (int)(c->ic * c->kh * c->kw) : 0;
     job.columns = job.window + (to->gb ? 1 : 0);
+    job.pitch = (job.columns + 3) / 4 * 4;
     job.out_h = (int)(Pooled ? c->oh / 2 : c->oh);
     job.out_w = (int)(Pooled ? c->ow / 2 : c->ow);
     job.a_row = job.out_h * job.out_w;

@@ -172,41 +172,55 @@ template <bool Quads, bool Pooled> struct hk__conv_gather {
         return winner[c.p - b + i] == y % 2 * 2 + x % 2 ? c.p[i] : 0;
     }
 
-    /* Element (row, column) of a group's rows, the first of four columns that `sum` holds, is told. */
-    __device__ __forceinline__ void put(const Part &p, int row, unsigned column, const hk_real *sum) const {
-        if (row >= m || column >= p.columns) return;
-        const hk_real add_bias = bias ? bias[p.group * m + row] : 0;
-        hk__conv_at t = at(p, column);
-        hk_real *plane_of = out + (t.image * (int64_t)groups + p.group) * out_image + (int64_t)row * out_plane;
-        hk_real *to = plane_of + (p.y.first + t.y * p.y.step) * cols.out + p.x.first + t.x * p.x.step;
+    /* Where the first of four columns is written to, in row 0. */
+    struct Spot {
+        hk__conv_at at;
+        unsigned column;
+        hk_real *to;
+    };
+    __device__ hk_real *line_of(const Part &p, const hk__conv_at &t) const {
+        hk_real *plane_of = out + (t.image * (int64_t)groups + p.group) * out_image;
+        return plane_of + (p.y.first + t.y * p.y.step) * cols.out + p.x.first;
+    }
+    __device__ Spot spot(const Part &p, unsigned column) const {
+        Spot s;
+        s.column = column;
+        s.at = at(p, column);
+        s.to = line_of(p, s.at) + s.at.x * p.x.step;
+        return s;
+    }
+
+    __device__ void put(const Part &p, const Spot &spot, int row, const hk_real *sum) const {
+        const hk_real more = bias ? bias[p.group * m + row] : 0;
+        hk_real *to = spot.to + (int64_t)row * out_plane;
         if (vectors) {
             typedef hk__vector<hk_real> vector;
 #pragma unroll
             for (int i = 0; i < 4; i += vector::lanes) {
-                vector *at = (vector *)(to + i), v;
-                for (int l = 0; l < vector::lanes; l++) v.v[l] = sum[i + l] + add_bias;
-                if (add) {
-                    const vector old = *at;
-                    for (int l = 0; l < vector::lanes; l++) v.v[l] += old.v[l];
+                vector v = {};
+                if (add) v = *(const vector *)(to + i);
+#pragma unroll
+                for (int l = 0; l < vector::lanes; l++) {
+                    const hk_real one = sum[i + l] + more;
+                    v.v[l] = add ? v.v[l] + one : one;
                 }
-                *at = v;
+                *(vector *)(to + i) = v;
             }
             return;
         }
+        hk__conv_at t = spot.at;
 #pragma unroll
         for (int i = 0; i < 4; i++) {
-            if (column + i >= p.columns) return;
-            *to = add ? *to + (sum[i] + add_bias) : sum[i] + add_bias;
-            if (++t.x < p.x.count) {
-                to += p.x.step;
-                continue;
-            }
+            if (spot.column + i >= p.columns) return;
+            *to = add ? *to + (sum[i] + more) : sum[i] + more;
+            to += p.x.step;
+            if (++t.x < p.x.count) continue;
             t.x = 0;
             if (++t.y == p.y.count) {
                 t.y = 0;
-                plane_of += groups * out_image;
+                t.image++;
             }
-            to = plane_of + (p.y.first + t.y * p.y.step) * cols.out + p.x.first;
+            to = line_of(p, t) + (int64_t)row * out_plane;
         }
     }
 };
@@ -217,9 +231,9 @@ template <bool Quads, bool Pooled> struct hk__conv_gather {
 template <bool Pooled> struct hk__conv_weights {
     const hk_real *a, *b; /* g and x */
     const uint8_t *winner;
-    hk_real *out; /* [part][row of all groups][column] */
+    hk_real *out; /* [part][row of all groups][pitch] */
     hk__conv c;   /* oc, ic: of one group */
-    int images, parts, groups, m, columns, window; /* window: columns that are not the bias */
+    int images, parts, groups, m, columns, window, pitch; /* window: columns that are not the bias; pitch: whole fours of them */
     int a_row, plane, out_h, out_w;                /* of places, in windows if pooled */
     int slices, m_tiles, n_tiles;
 
@@ -285,12 +299,22 @@ template <bool Pooled> struct hk__conv_weights {
         return inside ? k.p[s.b] : k.beyond;
     }
 
-    __device__ __forceinline__ void put(const Part &p, int row, unsigned column, const hk_real *sum) const {
-        if (row >= m) return;
-        hk_real *to = out + ((int64_t)p.part * groups * m + p.group * m + row) * columns + column;
+    struct Spot {
+        hk_real *to;
+    };
+    __device__ Spot spot(const Part &p, unsigned column) const {
+        return {out + ((int64_t)p.part * groups + p.group) * m * pitch + column};
+    }
+    __device__ void put(const Part &p, const Spot &spot, int row, const hk_real *sum) const {
+        (void)p;
+        typedef hk__vector<hk_real> vector;
 #pragma unroll
-        for (int i = 0; i < 4; i++)
-            if (column + i < p.columns) to[i] = sum[i];
+        for (int i = 0; i < 4; i += vector::lanes) {
+            vector v;
+#pragma unroll
+            for (int l = 0; l < vector::lanes; l++) v.v[l] = sum[i + l];
+            *(vector *)(spot.to + (int64_t)row * pitch + i) = v;
+        }
     }
 };
 
@@ -305,6 +329,15 @@ static __device__ inline void hk__conv_four(const hk_real *from, hk_real *to) {
     }
 }
 
+static __device__ inline void hk__conv_put_four(hk_real *to, const hk_real *from) {
+    typedef hk__vector<hk_real> vector;
+    for (int i = 0; i < 4; i += vector::lanes) {
+        vector v;
+        for (int l = 0; l < vector::lanes; l++) v.v[l] = from[i + l];
+        *(vector *)(to + i) = v;
+    }
+}
+
 /* LM lanes of a warp stand along the rows, 32/LM along the columns. A thread's sums are in groups of 4 x 4. */
 template <class Job, int LM, int TM, int TN>
 static __global__ void __launch_bounds__(HK__CONV_THREADS, 3) hk__conv_tile(const Job job) {
@@ -315,10 +348,13 @@ static __global__ void __launch_bounds__(HK__CONV_THREADS, 3) hk__conv_tile(cons
         hk_real a[2][HK__CONV_WARPS][CHUNK * A_LINE]; /* of each slice */
         hk_real b[2][HK__CONV_WARPS][CHUNK * N];      /* of each warp */
     };
-    static_assert(sizeof(Buffers) >= sizeof(hk_real) * (HK__CONV_WARPS - 1) * M * N, "room for sums");
-    __shared__ __align__(16) char memory[sizeof(Buffers)];
+    union Memory {
+        Buffers buffer;
+        hk_real sums[HK__CONV_WARPS][M * N];
+    };
+    __shared__ __align__(16) char memory[sizeof(Memory)];
     __shared__ hk__conv_step table[HK__CONV_WARPS][HK__WARP];
-    Buffers &buffer = *(Buffers *)memory;
+    Buffers &buffer = ((Memory *)memory)->buffer;
 
     const int lane = threadIdx.x % HK__WARP, warp = threadIdx.x / HK__WARP;
     const int slices = job.slices, across = HK__CONV_WARPS / slices, slice = warp / across, place = warp % across;
@@ -396,22 +432,34 @@ static __global__ void __launch_bounds__(HK__CONV_THREADS, 3) hk__conv_tile(cons
         __syncthreads();
     }
 
-    hk_real *sums = (hk_real *)memory; /* [slice - 1][place][sum][lane] */
-    if (slice > 0)
-#pragma unroll
-        for (int i = 0; i < TM * TN; i++)
-            sums[((slice - 1) * across + place) * M * N + i * HK__WARP + lane] = sum[i / TN][i % TN];
-    if (slices > 1) __syncthreads();
-    if (slice > 0) return;
-    for (int s = 1; s < slices; s++)
-#pragma unroll
-        for (int i = 0; i < TM * TN; i++)
-            sum[i / TN][i % TN] += sums[((s - 1) * across + place) * M * N + i * HK__WARP + lane];
+    /* By way of shared memory every thread gets some fours of columns, of the sums of all slices. */
+    hk_real(&sums)[HK__CONV_WARPS][M * N] = ((Memory *)memory)->sums;
+    constexpr int FOURS = N / 4;
 #pragma unroll
     for (int j = 0; j < TN; j += 4)
 #pragma unroll
-        for (int i = 0; i < TM; i++)
-            job.put(part, row + i / 4 * 4 * LM + lm + i % 4, first + (unsigned)(j * LN + ln), sum[i] + j);
+        for (int i = 0; i < TM; i++) {
+            const int at_row = i / 4 * 4 * LM + lm + i % 4, four = (j * LN + ln) / 4 ^ at_row / 4 % 8;
+            hk__conv_put_four(sums[warp] + at_row * N + four * 4, sum[i] + j);
+        }
+    __syncthreads();
+    for (int tile = 0; tile < across; tile++) {
+        const int four = threadIdx.x % FOURS;
+        const unsigned at = ((unsigned)part.tile * (unsigned)across + (unsigned)tile) * N + 4 * four;
+        if (at >= part.columns) continue;
+        const typename Job::Spot spot = job.spot(part, at);
+        for (int i = threadIdx.x / FOURS; i < M && row + i < job.m; i += HK__CONV_THREADS / FOURS) {
+            hk_real total[4], more[4];
+            const int from = i * N + (four ^ i / 4 % 8) * 4;
+            hk__conv_four(sums[tile] + from, total);
+            for (int s = 1; s < slices; s++) {
+                hk__conv_four(sums[s * across + tile] + from, more);
+#pragma unroll
+                for (int k = 0; k < 4; k++) total[k] += more[k];
+            }
+            job.put(part, spot, row + i, total);
+        }
+    }
 }
 
 /* --- on the host ---------------------------------------------------------------------------------------------------------- */
