@@ -31,7 +31,7 @@ enum { WINNER = 1, CHOSEN = 2 };
 typedef struct block {
     const block_attr *attr;
     const hk__activation_kernels_row *f;
-    const hk__pool2d_kernels *pool;
+    const hk__pool2d_kernels *pool; /* the CPU's */
     hk__conv c;
     size_t size;      /* of an element */
     int64_t channels; /* all of them */
@@ -49,7 +49,7 @@ static block block_of(hk_op_call *c, const hk__conv *sizes) {
     const hk__stamp stamp = hk__stamp_of(c->ctx, c->in[0]->dtype);
     return (block){.attr = attr,
                    .f = &hk__activation_tables[stamp]->row[hk__row_of(attr->spec.info)],
-                   .pool = hk__pool2d_tables[stamp],
+                   .pool = HK_ON_GPU(c->ctx) ? NULL : hk__pool2d_tables[stamp],
                    .c = *sizes,
                    .size = hk_dtype_size(c->in[0]->dtype),
                    .channels = sizes->groups * sizes->oc,
