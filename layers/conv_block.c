@@ -8,7 +8,8 @@
                 and z there if f' wants it.
      backward   g·f'(z) where the largest was, 0 elsewhere, straight to the convolution's backward.
 
-   The arithmetic is that of the three operations, so the bits are too. */
+   The arithmetic is that of the three operations, so the bits are too. A GPU has a launch for all of forward
+   (conv_block_kernels.cu), and its convolution reads g and winners as they are. */
 #include "conv_block.h"
 
 #include <string.h>

@@ -64,7 +64,7 @@ template <bool Pooled> static void by_data(hk_context *ctx, const hk__conv *c, c
 
 /* --- by weights ----------------------------------------------------------------------------------------------------------- */
 
-enum { SUM_LANES = 8, MOST_PARTS = 256 };
+enum { SUM_LANES = 16, MOST_PARTS = 256 };
 
 struct parts_job {
     const hk_real *from; /* [part][row][pitch] */
@@ -74,14 +74,14 @@ struct parts_job {
     bool add_w, add_b;
 };
 
-/* gw and gb (+)= the sum of the parts: eight lanes of each element take every eighth part. */
+/* gw and gb (+)= the sum of the parts: sixteen lanes of each element take every sixteenth part. */
 static __global__ void sum_parts(const parts_job job) {
     __shared__ hk_real sums[SUM_LANES][HK__WARP];
     const int64_t all = job.rows * job.columns, at = (int64_t)blockIdx.x * HK__WARP + threadIdx.x;
     const int64_t row = at / job.columns, column = at % job.columns, part_size = job.rows * job.pitch;
     hk_real sum = 0;
     if (at < all) {
-#pragma unroll 4
+#pragma unroll 8
         for (int part = threadIdx.y; part < job.parts; part += SUM_LANES)
             sum += job.from[part * part_size + row * job.pitch + column];
     }
@@ -96,16 +96,19 @@ static __global__ void sum_parts(const parts_job job) {
 template <class Job, int LM, int TM, int TN>
 static void run_weights(hk_context *ctx, const hk__conv *c, const hk__conv_gradients *to, Job *job) {
     const int64_t tiles = hk__conv_parts_of(job->m, LM * TM) * hk__conv_parts_of(job->columns, HK__WARP / LM * TN),
-                  larger = most(c->ic * c->h * c->w, c->oc * c->oh * c->ow) * c->groups;
+                  larger = most(c->ic * c->h * c->w, c->oc * c->oh * c->ow) * c->groups,
+                  steps = c->n * c->oh * c->ow, width = HK__CONV_WARPS * HK__CONV_CHUNK;
     int64_t parts = least(HK__CONV_ENOUGH / (2 * tiles * c->groups), MOST_PARTS);
+    parts = most(1, least(parts, steps / (4 * width)));
     parts = most(parts, hk__conv_parts_of(c->n * larger, 1 << 30)); /* offsets inside of a part have 32 bits */
-    parts = most(1, least(parts, c->n));
+    job->part_steps = hk__conv_parts_of(hk__conv_parts_of(steps, parts), width) * width;
+    parts = hk__conv_parts_of(steps, job->part_steps);
     const int64_t rows = c->groups * c->oc;
     const hk__mark mark = hk__arena_mark(&ctx->gpu_scratch);
     job->parts = (int)parts;
     job->out = (hk_real *)hk__gpu_scratch(ctx, (size_t)(parts * rows * job->pitch) * sizeof(hk_real));
     if (job->out) {
-        hk__conv_launch<Job, LM, TM, TN>(ctx, job, job->columns, parts, c->n * c->oh * c->ow / parts);
+        hk__conv_launch<Job, LM, TM, TN>(ctx, job, job->columns, parts, job->part_steps);
         parts_job sum;
         memset(&sum, 0, sizeof sum);
         sum.from = job->out;

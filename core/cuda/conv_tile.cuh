@@ -233,12 +233,13 @@ template <bool Pooled> struct hk__conv_weights {
     const uint8_t *winner;
     hk_real *out; /* [part][row of all groups][pitch] */
     hk__conv c;   /* oc, ic: of one group */
+    int64_t part_steps; /* whole chunks */
     int images, parts, groups, m, columns, window, pitch; /* window: columns that are not the bias; pitch: whole fours of them */
     int a_row, plane, out_h, out_w;                /* of places, in windows if pooled */
-    int slices, m_tiles, n_tiles;
+    int slices, m_tiles, n_tiles, unused;
 
     struct Part {
-        int group, row, tile, steps, part;
+        int group, row, tile, steps, part, skip; /* skip: steps of the first image that other parts have */
         unsigned columns;
         int64_t first; /* image */
     };
@@ -252,8 +253,11 @@ template <bool Pooled> struct hk__conv_weights {
         i /= (unsigned)m_tiles;
         p.group = (int)(i % (unsigned)groups);
         p.part = (int)(i / (unsigned)groups);
-        p.first = (int64_t)images * p.part / parts;
-        p.steps = (int)((int64_t)images * (p.part + 1) / parts - p.first) * out_h * out_w * (Pooled ? 4 : 1);
+        const int64_t of_image = (int64_t)out_h * out_w * (Pooled ? 4 : 1), from = p.part * part_steps,
+                      left = images * of_image - from;
+        p.first = from / of_image;
+        p.skip = (int)(from - p.first * of_image);
+        p.steps = (int)(left < part_steps ? left : part_steps);
         p.columns = (unsigned)columns;
         return p;
     }
@@ -271,6 +275,7 @@ template <bool Pooled> struct hk__conv_weights {
 
     __device__ hk__conv_step step(const Part &p, int k) const {
         if (k >= p.steps) return {0, 0, HK__CONV_OUT, 0};
+        k += p.skip;
         const unsigned place = Pooled ? (unsigned)k / 4 : (unsigned)k, line = place / (unsigned)out_w;
         int x = (int)(place % (unsigned)out_w), y = (int)(line % (unsigned)out_h);
         const int image = (int)(line / (unsigned)out_h);
