@@ -38,7 +38,9 @@ static __device__ inline hk_real minus_infinity() {
 
 /* `lanes` elements side by side, of which `lanes` / 2 are a row of windows. */
 template <int lanes> struct alignas(lanes * sizeof(hk_real)) row_of { hk_real v[lanes]; };
-template <int lanes> struct alignas(lanes / 2 * sizeof(hk_real)) result_of { hk_real v[lanes / 2]; };
+template <int lanes> struct alignas(lanes / 2 * sizeof(hk_real)) result_of {
+    hk_real v[lanes / 2];
+};
 template <int lanes> struct alignas(lanes / 2) places_of { uint8_t v[lanes / 2]; };
 
 /* Whether a, the best so far, stays it when b comes. */
@@ -51,7 +53,8 @@ template <int lanes> struct place_of_group {
         : above((int64_t)(i / across) * 2 * across + i % across), below(above + across) {}
 };
 
-template <int lanes, bool largest> static __global__ void pool_2x2(const pool_job job, unsigned groups) {
+template <int lanes, bool largest>
+static __global__ void pool_2x2(const pool_job job, unsigned groups) {
     const unsigned i = thread_number();
     if (i >= groups) return;
     const place_of_group<lanes> at(i, (unsigned)job.cols.in / lanes);
@@ -61,7 +64,8 @@ template <int lanes, bool largest> static __global__ void pool_2x2(const pool_jo
     places_of<lanes> winner;
 #pragma unroll
     for (int k = 0; k < lanes / 2; k++) {
-        const hk_real a = above.v[2 * k], b = above.v[2 * k + 1], c = below.v[2 * k], d = below.v[2 * k + 1];
+        const hk_real a = above.v[2 * k], b = above.v[2 * k + 1], c = below.v[2 * k],
+                      d = below.v[2 * k + 1];
         if (largest) {
             const bool left_above = stays(a, b), left_below = stays(c, d);
             const hk_real p = left_above ? a : b, q = left_below ? c : d;
@@ -76,7 +80,8 @@ template <int lanes, bool largest> static __global__ void pool_2x2(const pool_jo
     if (largest && job.winner) ((places_of<lanes> *)job.winner)[i] = winner;
 }
 
-template <int lanes, bool largest> static __global__ void spread_2x2(const pool_job job, unsigned groups) {
+template <int lanes, bool largest>
+static __global__ void spread_2x2(const pool_job job, unsigned groups) {
     const unsigned i = thread_number();
     if (i >= groups) return;
     const place_of_group<lanes> at(i, (unsigned)job.cols.in / lanes);
@@ -95,7 +100,8 @@ template <int lanes, bool largest> static __global__ void spread_2x2(const pool_
     image[at.below] = below;
 }
 
-template <int lanes> static void launch_2x2(hk_context *ctx, hk__pool2d_kind kind, const pool_job *all) {
+template <int lanes>
+static void launch_2x2(hk_context *ctx, hk__pool2d_kind kind, const pool_job *all) {
     const int64_t plane = all->rows.out * all->cols.out, groups_of_plane = plane / (lanes / 2);
     const int64_t most = most_at_once / groups_of_plane < 1 ? 1 : most_at_once / groups_of_plane;
     for (int64_t first = 0; first < all->planes; first += most) {
@@ -105,7 +111,8 @@ template <int lanes> static void launch_2x2(hk_context *ctx, hk__pool2d_kind kin
         job.image += 4 * first * plane;
         job.pooled += first * plane;
         if (job.winner) job.winner = (uint8_t *)job.winner + first * plane;
-        const unsigned groups = (unsigned)(job.planes * groups_of_plane), grid = hk__grid(groups, THREADS, 1);
+        const unsigned groups = (unsigned)(job.planes * groups_of_plane),
+                       grid = hk__grid(groups, THREADS, 1);
         if (kind == HK__POOL2D_MAX_2X2)
             HK_LAUNCH(ctx, grid, THREADS, 0, (pool_2x2<lanes, true>), job, groups);
         else if (kind == HK__POOL2D_AVG_2X2)
@@ -120,7 +127,8 @@ template <int lanes> static void launch_2x2(hk_context *ctx, hk__pool2d_kind kin
 /* As many lanes as fit into rows and places, 16 bytes at most; false: rows or columns are odd. */
 static bool run_2x2(hk_context *ctx, hk__pool2d_kind kind, const pool_job *job) {
     if (job->rows.in % 2 != 0 || job->cols.in % 2 != 0) return false;
-    const bool aligned = ((uintptr_t)job->image | (uintptr_t)job->pooled) % 16 == 0 && (uintptr_t)job->winner % 2 == 0;
+    const bool aligned = ((uintptr_t)job->image | (uintptr_t)job->pooled) % 16 == 0 &&
+                         (uintptr_t)job->winner % 2 == 0;
     if (!aligned) return false;
     if (sizeof(hk_real) == 4 && job->cols.in % 4 == 0)
         launch_2x2<16 / sizeof(hk_real)>(ctx, kind, job);
@@ -132,9 +140,11 @@ static bool run_2x2(hk_context *ctx, hk__pool2d_kind kind, const pool_job *job) 
 /* --- any windows ---------------------------------------------------------------------------------------------------------- */
 
 /* Where in the plane the winner of window (i, j) stands; -1 if it has none. */
-static __device__ inline int64_t winner_of(const pool_job &job, int64_t window, int64_t i, int64_t j) {
+static __device__ inline int64_t winner_of(const pool_job &job, int64_t window, int64_t i,
+                                           int64_t j) {
     if (job.wide) return ((const int32_t *)job.winner)[window];
-    const hk__pool2d_span r = hk__pool2d_span_of(&job.rows, i), c = hk__pool2d_span_of(&job.cols, j);
+    const hk__pool2d_span r = hk__pool2d_span_of(&job.rows, i),
+                          c = hk__pool2d_span_of(&job.cols, j);
     const int place = ((const uint8_t *)job.winner)[window], width = (int)c.places;
     const int64_t u = place / width - r.skipped, v = place % width - c.skipped;
     if (u < 0 || v < 0) return -1; /* in the padding */
@@ -145,7 +155,8 @@ static __device__ inline int64_t winner_of(const pool_job &job, int64_t window, 
 template <int kind> static __global__ void pool_any(const pool_job job, int64_t windows) {
     const int64_t window = thread_number();
     if (window >= windows) return;
-    const int64_t line = hk__pool2d_quotient(window, job.cols.out), j = window - line * job.cols.out;
+    const int64_t line = hk__pool2d_quotient(window, job.cols.out),
+                  j = window - line * job.cols.out;
     const int64_t plane = hk__pool2d_quotient(line, job.rows.out), i = line - plane * job.rows.out;
     const hk_real *x = job.image + plane * job.rows.in * job.cols.in;
     if (kind == HK__POOL2D_PICK) {
@@ -153,7 +164,8 @@ template <int kind> static __global__ void pool_any(const pool_job job, int64_t 
         job.pooled[window] = at < 0 ? 0 : x[at];
         return;
     }
-    const hk__pool2d_span r = hk__pool2d_span_of(&job.rows, i), c = hk__pool2d_span_of(&job.cols, j);
+    const hk__pool2d_span r = hk__pool2d_span_of(&job.rows, i),
+                          c = hk__pool2d_span_of(&job.cols, j);
     const int64_t down = job.rows.dilation * job.cols.in, right = job.cols.dilation;
     hk_real best = kind == HK__POOL2D_MAX ? minus_infinity() : (hk_real)0;
     int64_t best_at = -1, place = 0;
@@ -195,7 +207,8 @@ struct covering {
 /* Which of its rows it is in window i; -1 if it lies between them. */
 static __device__ inline int64_t place_in(const hk__pool2d_axis &a, int64_t at, int64_t i) {
     if (a.kernel == 0) return at - hk__pool2d_quotient(i * a.in, a.out);
-    const int64_t from_start = at + a.padding - i * a.stride, place = hk__pool2d_quotient(from_start, a.dilation);
+    const int64_t from_start = at + a.padding - i * a.stride,
+                  place = hk__pool2d_quotient(from_start, a.dilation);
     return place * a.dilation == from_start ? place : -1;
 }
 
@@ -203,7 +216,8 @@ static __device__ inline int64_t place_in(const hk__pool2d_axis &a, int64_t at, 
 template <bool largest> static __global__ void spread_any(const pool_job job, int64_t elements) {
     const int64_t element = thread_number();
     if (element >= elements) return;
-    const int64_t line = hk__pool2d_quotient(element, job.cols.in), x = element - line * job.cols.in;
+    const int64_t line = hk__pool2d_quotient(element, job.cols.in),
+                  x = element - line * job.cols.in;
     const int64_t plane = hk__pool2d_quotient(line, job.rows.in), y = line - plane * job.rows.in;
     const int64_t first_window = plane * job.rows.out * job.cols.out;
     const covering down(job.rows, y), right(job.cols, x);
@@ -212,7 +226,8 @@ template <bool largest> static __global__ void spread_any(const pool_job job, in
         const int64_t u = place_in(job.rows, y, i);
         if (u < 0) continue;
         for (int64_t j = right.first; j <= right.last; j++) {
-            const int64_t v = place_in(job.cols, x, j), window = first_window + i * job.cols.out + j;
+            const int64_t v = place_in(job.cols, x, j),
+                          window = first_window + i * job.cols.out + j;
             if (v < 0) continue;
             const hk__pool2d_span c = hk__pool2d_span_of(&job.cols, j);
             if (!largest) {
@@ -228,7 +243,8 @@ template <bool largest> static __global__ void spread_any(const pool_job job, in
 }
 
 static void run_any(hk_context *ctx, hk__pool2d_kind kind, const pool_job *all) {
-    const int64_t in = all->rows.in * all->cols.in, out = all->rows.out * all->cols.out, larger = in > out ? in : out;
+    const int64_t in = all->rows.in * all->cols.in, out = all->rows.out * all->cols.out,
+                  larger = in > out ? in : out;
     const int64_t most = most_at_once / larger < 1 ? 1 : most_at_once / larger;
     for (int64_t first = 0; first < all->planes; first += most) {
         pool_job job;
@@ -238,7 +254,8 @@ static void run_any(hk_context *ctx, hk__pool2d_kind kind, const pool_job *all) 
         job.pooled += first * out;
         if (job.winner) job.winner = (uint8_t *)job.winner + first * out * (job.wide ? 4 : 1);
         const int64_t windows = job.planes * out, elements = job.planes * in;
-        const unsigned grid = hk__grid(windows, THREADS, 1), back_grid = hk__grid(elements, THREADS, 1);
+        const unsigned grid = hk__grid(windows, THREADS, 1),
+                       back_grid = hk__grid(elements, THREADS, 1);
         if (kind == HK__POOL2D_MAX || kind == HK__POOL2D_MAX_2X2)
             HK_LAUNCH(ctx, grid, THREADS, 0, pool_any<HK__POOL2D_MAX>, job, windows);
         else if (kind == HK__POOL2D_PICK)
@@ -279,7 +296,8 @@ static __global__ void mean_of_blocks(const pool_job job, int64_t n) {
 }
 
 /* gx (+)= gy/n, `lanes` elements of a plane to a thread. */
-template <int lanes> static __global__ void spread_mean(const pool_job job, int64_t n, int64_t groups) {
+template <int lanes>
+static __global__ void spread_mean(const pool_job job, int64_t n, int64_t groups) {
     struct alignas(lanes * sizeof(hk_real)) group {
         hk_real v[lanes];
     };
@@ -297,18 +315,20 @@ static void run_mean(hk_context *ctx, hk__pool2d_kind kind, const pool_job *job)
     const int64_t n = job->rows.in * job->cols.in, all = job->planes * n;
     const int lanes = 16 / sizeof(hk_real);
     if (kind == HK__POOL2D_MEAN && n <= PLANE_OF_A_WARP)
-        HK_LAUNCH(ctx, hk__grid(job->planes, THREADS / HK__WARP, 1), THREADS, 0, mean_of_warps, *job, n);
+        HK_LAUNCH(ctx, hk__grid(job->planes, THREADS / HK__WARP, 1), THREADS, 0, mean_of_warps,
+                  *job, n);
     else if (kind == HK__POOL2D_MEAN)
         HK_LAUNCH(ctx, hk__grid(job->planes, 1, 1), THREADS, 0, mean_of_blocks, *job, n);
     else if (n % lanes == 0 && (uintptr_t)job->image % 16 == 0)
-        HK_LAUNCH(ctx, hk__grid(all, THREADS, lanes), THREADS, 0, spread_mean<16 / sizeof(hk_real)>, *job, n,
-                  all / lanes);
+        HK_LAUNCH(ctx, hk__grid(all, THREADS, lanes), THREADS, 0, spread_mean<16 / sizeof(hk_real)>,
+                  *job, n, all / lanes);
     else
         HK_LAUNCH(ctx, hk__grid(all, THREADS, 1), THREADS, 0, spread_mean<1>, *job, n, all);
 }
 
-static void run(hk_context *ctx, hk__pool2d_kind kind, const hk__pool2d_axis *rows, const hk__pool2d_axis *cols,
-                bool wide, int64_t planes, void *image, void *pooled, void *winner, bool accumulate) {
+static void run(hk_context *ctx, hk__pool2d_kind kind, const hk__pool2d_axis *rows,
+                const hk__pool2d_axis *cols, bool wide, int64_t planes, void *image, void *pooled,
+                void *winner, bool accumulate) {
     if (planes == 0) return;
     pool_job job;
     memset(&job, 0, sizeof job);

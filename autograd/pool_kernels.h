@@ -67,7 +67,8 @@ static HK_HOST_DEVICE inline hk__pool2d_span hk__pool2d_span_of(const hk__pool2d
     if (s.first < a->in)
         s.count = hk__pool2d_quotient(a->in - s.first + a->dilation - 1, a->dilation);
     if (s.count > a->kernel - s.skipped) s.count = a->kernel - s.skipped;
-    s.divisor = a->exclude ? s.count : (end < a->in + a->padding ? end : a->in + a->padding) - start;
+    s.divisor =
+        a->exclude ? s.count : (end < a->in + a->padding ? end : a->in + a->padding) - start;
     return s;
 }
 

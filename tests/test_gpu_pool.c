@@ -71,7 +71,8 @@ static void run_case(hk_dtype dtype, int64_t seed) {
     static double data[4 * NUMBERS];
     pooling p = random_pooling(seed % 4 < 3, seed % 3 == 0);
     if (seed % 8 == 1) { /* whole vectors of windows of 2 x 2 */
-        p = (pooling){.max = seed % 16 == 1, .h = 2 * random_from(1, 7), .w = 4 * random_from(1, 7)};
+        p = (pooling){
+            .max = seed % 16 == 1, .h = 2 * random_from(1, 7), .w = 4 * random_from(1, 7)};
         p.c = (hk_pool2d_config){.kernel = {2, 2}, .stride = {2, 2}, .dilation = {1, 1}};
         plain_sizes(&p);
     }
