@@ -35,7 +35,7 @@ static const char *hash_parameters(hk_parameters p, char text[HASH_TEXT]) {
     SHA256Init(&hash);
     for (int i = 0; i < p.count; i++) {
         const size_t size = hk_dtype_size(hk_tensor_dtype(p.items[i]));
-        const uint8_t *bytes = hk_tensor_data(p.items[i]);
+        const uint8_t *bytes = hk_tensor_values(p.items[i]);
         if (bytes) SHA256Update(&hash, bytes, (size_t)hk_tensor_count(p.items[i]) * size);
     }
     return SHA256End(&hash, text);

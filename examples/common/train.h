@@ -34,7 +34,7 @@ typedef struct train_settings {
     double lr, weight_decay;            /* negative: the optimizer's own */
     double label_smoothing, clip_norm;
     int64_t batch, epochs, seed, threads, val, patience, classes;
-    bool no_blas, nan_guard, no_shuffle, quiet, stats;
+    bool no_blas, nan_guard, no_shuffle, quiet, stats, no_graph, tf32;
     hk_augment augment; /* of the training images */
 } train_settings;
 
@@ -55,6 +55,11 @@ typedef struct learned learned; /* learned.h */
 typedef struct runlog runlog;   /* runlog.h */
 typedef struct stats stats;     /* stats.h */
 typedef struct out out;         /* out.h */
+
+/* Of each batch of an evaluation, kept: true classes and answers. */
+typedef struct answers {
+    hk_tensor **truth, **answer;
+} answers;
 
 typedef struct training {
     const options *opts;
@@ -80,6 +85,10 @@ typedef struct training {
     progress bar;
     double started, trained; /* when the program began; seconds of training so far */
     epoch_result last;
+    hk_tensor
+        *loss_sum; /* of the steps that `last` does not know of, with their number and images */
+    int64_t new_steps, new_images;
+    answers val_answers, test_answers;
     int64_t *counts;    /* (classes, classes): true class, answer; of the last evaluation */
     hk_tensor **best;   /* parameters, then buffers, of the best epoch, with --patience */
     int64_t best_epoch; /* 0: none yet */
