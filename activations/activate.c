@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "activation.h"
+#include "gpu.h"
 
 enum { PIECE = 4096, TILE = HK__ACTIVATION_TILE, MAX = HK_ACTIVATION_MAX_PARAMS };
 
@@ -21,11 +22,11 @@ static const hk__activation_kernels_row *kernels(const hk_op_call *c) {
 
 /* --- parameters as numbers ---------------------------------------------------------------------------------- */
 
-/* Whether every parameter is one number. Then they are in value. */
+/* Whether every parameter is one number. Then they are in value. Those that lie on a GPU stay there. */
 static bool all_numbers(const hk_op_call *c, double value[MAX]) {
     const hk__activation_attr *a = c->attr;
     for (int i = 1; i < c->n_in; i++)
-        if (hk_shape_count(c->in[i]->shape) != 1) return false;
+        if (HK_ON_GPU(c->ctx) || hk_shape_count(c->in[i]->shape) != 1) return false;
     for (int k = 0; k < a->spec.info->n_params; k++)
         value[k] = a->at[k] ? hk__number_at(c->in[a->at[k]], 0) : a->spec.value[k];
     return true;
@@ -191,24 +192,62 @@ static hk_status backward_in_stretches(hk_op_call *c, const stretches *s) {
     return c->ctx->status;
 }
 
+/* Whether a GPU can sum all gradients at once: no two are the same, and 32 bits count a channel's elements. */
+static bool can_learn_on_gpu(const hk_op_call *c, const stretches *s) {
+    for (int i = 0; i < c->n_in; i++)
+        for (int k = 0; k < i; k++)
+            if (c->gin[i] && c->gin[i] == c->gin[k]) return false;
+    return s->channels == 1 || s->count / s->channels * s->length <= INT32_MAX;
+}
+
+/* By one kernel that reads x and g once. */
+static hk_status learn_on_gpu(hk_op_call *c, const stretches *s) {
+    const hk__activation_attr *a = c->attr;
+    hk__learn_job job = {.outer = s->count / s->channels,
+                         .channels = s->channels,
+                         .length = s->length,
+                         .g = c->gout[0]->data,
+                         .x = c->in[0]->data,
+                         .y = c->out[0]->data};
+    hk_tensor *gx = hk__grad_target(c, 0, &job.accumulate);
+    job.gx = gx ? gx->data : NULL;
+    for (int k = 0; k < a->spec.info->n_params; k++) {
+        const int input = a->at[k];
+        job.number[k] = a->spec.value[k];
+        if (!input) continue;
+        job.param[k] = c->in[input]->data;
+        job.stride[k] = s->stride[k];
+        if (!hk_op_needs(c, input)) continue;
+        hk_tensor *grad = hk__grad_target(c, input, &job.accumulate_grad[k]);
+        job.grad[k] = grad ? grad->data : NULL;
+    }
+    if (c->ctx->status == HK_OK)
+        ((hk__learn_launch *)(void (*)(void))kernels(c)->learn)(c->ctx, &job);
+    return c->ctx->status;
+}
+
 /* --- parameters as operands ------------------------------------------------------------------------------------ */
 
-/* out (+)= along · slope by a kernel whose first operands are along, x, y; param is handed to it. */
-static void by_operands(const hk_op_call *c, hk__map_fn *fn, const double *param, hk_tensor *out,
-                        int n_first, hk_tensor *const *first, bool accumulate) {
+/* out (+)= along · slope by a kernel whose first operands are along, x, y; `which` parameter it is about. A GPU's
+   kernel is handed the numbers. */
+static void by_operands(const hk_op_call *c, hk__map_fn *fn, int which, hk_tensor *out, int n_first,
+                        hk_tensor *const *first, bool accumulate) {
     const hk__activation_attr *a = c->attr;
     const int n_params = a->spec.info->n_params;
     hk_tensor *operands[3 + MAX];
     hk_tensor number[MAX];
+    double param[1 + MAX] = {which};
     union {
         float f32;
         double f64;
     } value[MAX];
     memcpy(operands, first, sizeof *first * (size_t)n_first);
     for (int k = 0; k < n_params; k++) {
+        param[1 + k] = a->spec.value[k];
         operands[n_first + k] = a->at[k] ? c->in[a->at[k]] : &number[k];
         if (a->at[k]) continue;
-        number[k] = (hk_tensor){.ctx = c->ctx, .data = &value[k], .dtype = out->dtype};
+        number[k] = (hk_tensor){
+            .ctx = c->ctx, .data = HK_ON_GPU(c->ctx) ? NULL : &value[k], .dtype = out->dtype};
         if (out->dtype == HK_F64)
             value[k].f64 = a->spec.value[k];
         else
@@ -230,7 +269,7 @@ static void along_parameter(const hk_op_call *c, int k, hk_tensor *out, hk_tenso
                             bool accumulate) {
     hk_tensor *first[3];
     slope_operands(c, along, first);
-    by_operands(c, kernels(c)->param_slope, &(double){k}, out, 3, first, accumulate);
+    by_operands(c, kernels(c)->param_slope, k, out, 3, first, accumulate);
 }
 
 /* out (+)= along · f'. */
@@ -241,7 +280,7 @@ static void along_input(const hk_op_call *c, hk_tensor *out, hk_tensor *along, b
     if (all_numbers(c, value))
         hk__map(c->ctx, kernels(c)->plain_slope, value, out, 3, first, accumulate);
     else
-        by_operands(c, kernels(c)->slope, NULL, out, 3, first, accumulate);
+        by_operands(c, kernels(c)->slope, 0, out, 3, first, accumulate);
 }
 
 /* --- the operation -------------------------------------------------------------------------------------------------- */
@@ -264,10 +303,10 @@ static hk_status act_forward(hk_op_call *c) {
     stretches s;
     if (all_numbers(c, value))
         hk__map(c->ctx, kernels(c)->plain_value, value, c->out[0], 1, c->in, false);
-    else if (has_stretches(c, &s))
+    else if (!HK_ON_GPU(c->ctx) && has_stretches(c, &s))
         run_pass(&(pass){.c = c, .s = s, .out = c->out[0]->data});
     else
-        by_operands(c, kernels(c)->value, NULL, c->out[0], 1, c->in, false);
+        by_operands(c, kernels(c)->value, 0, c->out[0], 1, c->in, false);
     return c->ctx->status;
 }
 
@@ -293,8 +332,10 @@ static hk_status act_backward(hk_op_call *c) {
     const hk__activation_attr *a = c->attr;
     HK_TRY(refuse_without_slope(c));
     stretches s;
-    if (needs_parameters(c) && has_stretches(c, &s) && hk__is_contiguous(c->gout[0]))
-        return backward_in_stretches(c, &s);
+    if (needs_parameters(c) && has_stretches(c, &s) && hk__is_contiguous(c->gout[0])) {
+        if (!HK_ON_GPU(c->ctx)) return backward_in_stretches(c, &s);
+        if (can_learn_on_gpu(c, &s)) return learn_on_gpu(c, &s);
+    }
     bool accumulate;
     hk_tensor *gx = hk__grad_target(c, 0, &accumulate);
     if (gx) along_input(c, gx, c->gout[0], accumulate);

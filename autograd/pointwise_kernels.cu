@@ -26,37 +26,40 @@ struct with_numbers : real_formula {
     }
 };
 
-#define HK_VALUE(name, n, expr)                                                                                                \
-    struct name##_value : with_numbers {                                                                                       \
-        enum { operands = n };                                                                                                 \
-        __device__ hk_real at(const hk_real *x, uint8_t) const {                                                               \
-            const hk_real a = x[0], b = x[n - 1];                                                                              \
-            (void)a, (void)b;                                                                                                  \
-            return (expr);                                                                                                     \
-        }                                                                                                                      \
+#define HK_VALUE(name, n, expr)                                                                    \
+    struct name##_value : with_numbers {                                                           \
+        enum { operands = n };                                                                     \
+        __device__ hk_real at(const hk_real *x, uint8_t) const {                                   \
+            const hk_real a = x[0], b = x[n - 1];                                                  \
+            (void)a, (void)b;                                                                      \
+            return (expr);                                                                         \
+        }                                                                                          \
     };
 /* Operands are g, a, b if there is one, y. */
-#define HK_SLOPE(name, which, n, expr)                                                                                         \
-    struct name##_slope_##which : with_numbers {                                                                               \
-        enum { operands = n + 2 };                                                                                             \
-        __device__ hk_real at(const hk_real *x, uint8_t) const {                                                               \
-            const hk_real g = x[0], a = x[1], b = x[n], y = x[n + 1];                                                          \
-            (void)a, (void)b, (void)y;                                                                                         \
-            return g * (expr);                                                                                                 \
-        }                                                                                                                      \
+#define HK_SLOPE(name, which, n, expr)                                                             \
+    struct name##_slope_##which : with_numbers {                                                   \
+        enum { operands = n + 2 };                                                                 \
+        __device__ hk_real at(const hk_real *x, uint8_t) const {                                   \
+            const hk_real g = x[0], a = x[1], b = x[n], y = x[n + 1];                              \
+            (void)a, (void)b, (void)y;                                                             \
+            return g * (expr);                                                                     \
+        }                                                                                          \
     };
 #define HK_ONE(name, y_, da) HK_VALUE(name, 1, y_) HK_SLOPE(name, a, 1, da)
-#define HK_TWO(name, y_, da, db) HK_VALUE(name, 2, y_) HK_SLOPE(name, a, 2, da) HK_SLOPE(name, b, 2, db)
+#define HK_TWO(name, y_, da, db)                                                                   \
+    HK_VALUE(name, 2, y_) HK_SLOPE(name, a, 2, da) HK_SLOPE(name, b, 2, db)
 #include "pointwise.def"
 #undef HK_ONE
 #undef HK_TWO
 
-#define HK_COMPARE(name, operation)                                                                                            \
-    struct name : hk__formula {                                                                                                \
-        typedef hk_real in;                                                                                                    \
-        typedef uint8_t out;                                                                                                   \
-        enum { operands = 2 };                                                                                                 \
-        __device__ uint8_t at(const hk_real *x, uint8_t) const { return (uint8_t)(x[0] operation x[1]); }                      \
+#define HK_COMPARE(name, operation)                                                                \
+    struct name : hk__formula {                                                                    \
+        typedef hk_real in;                                                                        \
+        typedef uint8_t out;                                                                       \
+        enum { operands = 2 };                                                                     \
+        __device__ uint8_t at(const hk_real *x, uint8_t) const {                                   \
+            return (uint8_t)(x[0] operation x[1]);                                                 \
+        }                                                                                          \
     };
 HK_COMPARE(less, <)
 HK_COMPARE(less_equal, <=)

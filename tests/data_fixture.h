@@ -3,18 +3,12 @@
 #ifndef DATA_FIXTURE_H
 #define DATA_FIXTURE_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
+#include "device.h"
 
 #include "hk_data.h"
 
 static inline hk_context *make(hk_dtype dtype, int threads, uint64_t seed) {
-    hk_context *ctx = hk_context_create(
+    hk_context *ctx = test_context(
         &(hk_context_config){.dtype = dtype, .threads = threads, .seed = seed, .no_blas = true});
     assert_non_null(ctx);
     assert_int_equal(hk_error(ctx), HK_OK);

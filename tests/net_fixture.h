@@ -3,32 +3,19 @@
 #ifndef HK_NET_FIXTURE_H
 #define HK_NET_FIXTURE_H
 
-/* clang-format off: cmocka needs these first */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-/* clang-format on */
+#include "device.h"
 
-#include "context.h"
 #include "hk_activations.h"
 #include "hk_data.h"
 #include "hk_layers.h"
 #include "hk_optim.h"
 #include "hk_random.h"
-#include "tensor.h"
-
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 /* --- contexts and errors -------------------------------------------------------------------- */
 
 static inline hk_context *context(hk_dtype dtype, int threads, uint64_t seed) {
     const hk_context_config config = {.dtype = dtype, .threads = threads, .seed = seed};
-    hk_context *ctx = hk_context_create(&config);
+    hk_context *ctx = test_context(&config);
     assert_non_null(ctx);
     assert_string_equal(hk_error_message(ctx), "");
     return ctx;
@@ -51,21 +38,21 @@ static inline void expect_error(hk_context *ctx, hk_status status, const char *p
 
 /* --- numbers -------------------------------------------------------------------------------- */
 
-static inline double number(const hk_tensor *t, int64_t i) {
-    return t->dtype == HK_F64 ? ((const double *)t->data)[i] : (double)((const float *)t->data)[i];
-}
+static inline double number(const hk_tensor *t, int64_t i) { return element_get(t, i); }
 
 /* Step tensor of the context's type with normal draws. */
 static inline hk_tensor *normal(hk_context *ctx, const char *stream, hk_shape shape) {
     hk_tensor *t = hk_full(ctx, ctx->config.dtype, shape, 0);
     const hk_random random = hk_random_stream(7, stream, 0);
+    void *own = t ? host(t) : NULL;
     for (int64_t i = 0; t && i < hk_tensor_count(t); i++) {
         const double z = hk_random_normal(random, (uint64_t)i);
         if (t->dtype == HK_F64)
-            ((double *)t->data)[i] = z;
+            ((double *)own)[i] = z;
         else
-            ((float *)t->data)[i] = (float)z;
+            ((float *)own)[i] = (float)z;
     }
+    if (t) host_done(t, own);
     return t;
 }
 
@@ -73,8 +60,8 @@ static inline hk_tensor *normal(hk_context *ctx, const char *stream, hk_shape sh
 static inline uint64_t fingerprint(hk_parameters params) {
     uint64_t hash = 0xCBF29CE484222325u;
     for (int p = 0; p < params.count; p++) {
-        const hk_tensor *t = params.items[p];
-        const unsigned char *bytes = t->data;
+        hk_tensor *t = params.items[p];
+        const unsigned char *bytes = host(t);
         const int64_t n = hk_tensor_count(t) * (int64_t)hk_dtype_size(t->dtype);
         for (int64_t i = 0; i < n; i++) hash = (hash ^ bytes[i]) * 0x100000001B3u;
     }
@@ -135,7 +122,7 @@ static inline hk_module *recipe_net(hk_context *ctx, const recipe *r) {
 static inline hk_context *recipe_context(const recipe *r) {
     const hk_context_config config = {
         .threads = r->threads, .seed = r->seed, .isa = r->isa, .no_blas = r->no_blas};
-    hk_context *ctx = hk_context_create(&config);
+    hk_context *ctx = test_context(&config);
     assert_non_null(ctx);
     return ctx;
 }

@@ -4,22 +4,11 @@
 #ifndef HK_OPTIM_FIXTURE_H
 #define HK_OPTIM_FIXTURE_H
 
-/* clang-format off: cmocka needs these first */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-/* clang-format on */
+#include "device.h"
 
 #include "hk_random.h"
 #include "optimizer.h"
 #include "tape.h"
-
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 enum { MAX_PARAMS = 8 };
 
@@ -33,25 +22,14 @@ typedef struct net {
     int64_t bytes;
 } net;
 
-static inline double get(hk_dtype dtype, const void *data, int64_t i) {
-    return dtype == HK_F64 ? ((const double *)data)[i] : (double)((const float *)data)[i];
-}
-
-static inline void set(hk_dtype dtype, void *data, int64_t i, double value) {
-    if (dtype == HK_F64)
-        ((double *)data)[i] = value;
-    else
-        ((float *)data)[i] = (float)value;
-}
-
 static inline int64_t count_of(const hk_tensor *t) { return hk_shape_count(t->shape); }
 
 /* Places tensors in one buffer the way modules do: each on a 64-byte line, gaps zero. */
 static inline void place_flat(net *t, int n, const int64_t *sizes) {
     const int64_t size = (int64_t)hk_dtype_size(t->dtype);
     for (int i = 0; i < n; i++) t->bytes += (sizes[i] * size + HK_ALIGN - 1) / HK_ALIGN * HK_ALIGN;
-    t->w = hk__alloc((size_t)t->bytes, true);
-    t->g = hk__alloc((size_t)t->bytes, true);
+    t->w = hk__values_alloc(t->ctx, (size_t)t->bytes, true);
+    t->g = hk__values_alloc(t->ctx, (size_t)t->bytes, true);
     assert_non_null(t->w);
     assert_non_null(t->g);
     int64_t at = 0;
@@ -72,7 +50,7 @@ static inline void place_flat(net *t, int n, const int64_t *sizes) {
 static inline hk_context *context_of(int threads, hk_dtype dtype, const char *isa) {
     const hk_context_config config = {
         .threads = threads, .dtype = dtype, .isa = isa, .no_blas = true};
-    hk_context *ctx = hk_context_create(&config);
+    hk_context *ctx = test_context(&config);
     assert_non_null(ctx);
     return ctx;
 }
@@ -88,7 +66,7 @@ static inline void net_make(net *t, hk_context *ctx, hk_dtype dtype, bool flat, 
         assert_non_null(t->p[i]);
         const hk_random stream = hk_random_stream(1, "weights", (uint64_t)i);
         for (int64_t k = 0; k < sizes[i]; k++)
-            set(dtype, t->p[i]->data, k, (float)hk_random_normal(stream, (uint64_t)k));
+            element_put(t->p[i], k, (double)(float)hk_random_normal(stream, (uint64_t)k));
     }
     t->params = (hk_parameters){n, t->p};
 }
@@ -99,8 +77,8 @@ static inline void net_free(net *t) {
         hk__kept_free(t->p[i]->grad);
         hk__kept_free(t->p[i]);
     }
-    hk__free(t->w);
-    hk__free(t->g);
+    hk__values_free(t->ctx, t->w);
+    hk__values_free(t->ctx, t->g);
 }
 
 /* Gradients of very different sizes, from 1e-9 to 30, some exactly zero; equal in f32 and f64. */
@@ -113,7 +91,7 @@ static inline void new_gradients(net *t, uint64_t step) {
         for (int64_t k = 0; k < count_of(grad); k++) {
             const double s = pow(10, 10.5 * hk_random_uniform(scale, (uint64_t)k) - 9);
             const double g = s * hk_random_normal(sign, (uint64_t)k);
-            set(t->dtype, grad->data, k, k % 11 == 5 ? 0 : (double)(float)g);
+            element_put(grad, k, k % 11 == 5 ? 0 : (double)(float)g);
         }
     }
 }
@@ -126,7 +104,7 @@ static inline double *snapshot(const net *t, int64_t *count) {
     assert_non_null(all);
     int64_t at = 0;
     for (int i = 0; i < t->params.count; i++)
-        for (int64_t k = 0; k < count_of(t->p[i]); k++) all[at++] = get(t->dtype, t->p[i]->data, k);
+        for (int64_t k = 0; k < count_of(t->p[i]); k++) all[at++] = element_get(t->p[i], k);
     if (count) *count = total;
     return all;
 }
@@ -137,7 +115,10 @@ static inline void check_gaps(const net *t, const char *base) {
     for (int i = 0; i < t->params.count; i++) {
         const char *start = base + ((char *)t->p[i]->data - t->w);
         const int64_t used = count_of(t->p[i]) * size;
-        for (int64_t b = used; b % HK_ALIGN != 0; b++) assert_int_equal(start[b], 0);
+        char gap[HK_ALIGN] = {0};
+        const int64_t bytes = (HK_ALIGN - used % HK_ALIGN) % HK_ALIGN;
+        hk__values_read(t->ctx, gap, start + used, (size_t)bytes);
+        for (int64_t b = 0; b < bytes; b++) assert_int_equal(gap[b], 0);
     }
 }
 
@@ -173,7 +154,7 @@ static inline void expect_error(hk_context *ctx, hk_status status, const char *p
 static inline void fill_gradient(const net *t, int i, float value) {
     hk_tensor *grad = hk_grad(t->p[i]);
     assert_non_null(grad);
-    for (int64_t k = 0; k < count_of(grad); k++) ((float *)grad->data)[k] = value;
+    for (int64_t k = 0; k < count_of(grad); k++) element_put(grad, k, (double)value);
 }
 
 #endif

@@ -1,4 +1,4 @@
-/* ctest: labels=unit timeout=120 */
+/* ctest: labels=unit timeout=120 devices=cpu,cuda */
 /* test_act_accuracy.c: float kernels of every pointwise activation against the double ones: half
    of the points spread over the numbers, half over the representations, so all exponents and both
    signs.
@@ -55,8 +55,8 @@ typedef struct worst {
 
 static void compare(const hk_activation_spec *spec, const char *isa, int64_t n, const float *x,
                     const curve *got, const curve *want, worst *most) {
-    const float *y = hk_tensor_data(got->y), *slope = hk_tensor_data(got->slope);
-    const double *right = hk_tensor_data(want->y), *right_slope = hk_tensor_data(want->slope);
+    const float *y = host(got->y), *slope = host(got->slope);
+    const double *right = host(want->y), *right_slope = host(want->slope);
     const activation_gate gate = activation_gate_of(spec);
     for (int64_t i = 0; i < n; i++) {
         const double at = (double)x[i], error = fabs((double)y[i] - right[i]),
@@ -102,8 +102,8 @@ static void sweep(hk_context *reference, hk_context *const *of, hk_activation_sp
         compare(&spec, isa_number(s), n, x, &got[s], &want, &most);
     }
     if (of[2]) {
-        same_bits(spec.info->name, n, hk_tensor_data(got[1].y), hk_tensor_data(got[2].y));
-        same_bits(spec.info->name, n, hk_tensor_data(got[1].slope), hk_tensor_data(got[2].slope));
+        same_bits(spec.info->name, n, host(got[1].y), host(got[2].y));
+        same_bits(spec.info->name, n, host(got[1].slope), host(got[2].slope));
     }
     if (told)
         print_message("%-13s f %-7.3g %s at %-13.7g  f' %-7.2g at %.7g\n", spec.info->name, most.f,
@@ -177,8 +177,8 @@ static void run_parameters(hk_context *ctx, hk_dtype dtype, const hk_activation_
 
 static void compare_parameters(const hk_activation_spec *spec, int k, const float *x,
                                hk_tensor *got, hk_tensor *want) {
-    const float *value = hk_tensor_data(got);
-    const double *right = hk_tensor_data(want);
+    const float *value = host(got);
+    const double *right = host(want);
     for (int64_t i = 0; i < FEW; i++) {
         /* Far out pau takes the limit for its parameters. */
         if (spec->info->absolute > 0 && fabsf(x[i]) > 0x1p23f) continue;

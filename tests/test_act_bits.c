@@ -1,4 +1,4 @@
-/* ctest: labels=unit timeout=60 */
+/* ctest: labels=unit timeout=60 devices=cpu,cuda */
 /* test_act_bits.c: same bits on one thread and on two, with x that needs a gradient and without,
    at sizes around those at which work is cut and dealt to threads.
    SPDX-License-Identifier: MIT */

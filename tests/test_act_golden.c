@@ -1,4 +1,4 @@
-/* ctest: labels=golden timeout=60 */
+/* ctest: labels=golden timeout=60 devices=cpu,cuda */
 /* test_act_golden.c: f, f' and the derivatives by parameters of every pointwise activation against
    values computed with 60 digits: float on every instruction set, double, at every position of a
    vector and at odd lengths.

@@ -1,4 +1,4 @@
-/* ctest: labels=golden timeout=60 */
+/* ctest: labels=golden timeout=60 devices=cpu,cuda */
 /* test_act_golden_wide.c: functions of a row, small networks and parameters for each channel
    against values computed elsewhere: forward and every gradient, in double and in float, functions
    of a row on images too.
@@ -228,7 +228,7 @@ static void run_case(entries *all, const comparison *by, hk_context *ctx) {
 
 static void run_all(entries *all, hk_dtype dtype, int threads, const char *isa) {
     const hk_context_config config = {.dtype = dtype, .threads = threads, .isa = isa, .seed = 1};
-    hk_context *ctx = hk_context_create(&config);
+    hk_context *ctx = test_context(&config);
     assert_ok(ctx);
     for (int64_t k = 0; k < COUNT(cases); k++)
         for (int image = 0; image <= cases[k].rows; image++) {

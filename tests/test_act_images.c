@@ -1,4 +1,4 @@
-/* ctest: labels=unit,grad timeout=60 */
+/* ctest: labels=unit,grad timeout=60 devices=cpu,cuda */
 /* test_act_images.c: activations on images, (n, c, h, w): gradients of all that have channels,
    FReLU, batch norm inside of meta_acon.
    SPDX-License-Identifier: MIT */
@@ -9,7 +9,7 @@
 
 static int setup_f64(void **state) {
     const hk_context_config config = {.threads = 1, .seed = 1, .dtype = HK_F64};
-    *state = hk_context_create(&config);
+    *state = test_context(&config);
     assert_ok(*state);
     return 0;
 }
@@ -29,9 +29,10 @@ static void move(hk_module *m) {
     for (int i = 0; i < all.count; i++) {
         hk_tensor *t = all.items[i], *by = seeded(hk_module_context(m), HK_F64, hk_tensor_shape(t),
                                                   hk_tensor_name(t), -0.3, 0.4, 0);
-        double *value = hk_tensor_data(t);
-        for (int64_t k = 0; k < hk_tensor_count(t); k++)
-            value[k] += ((const double *)hk_tensor_data(by))[k];
+        double *value = host(t);
+        const double *more = host(by);
+        for (int64_t k = 0; k < hk_tensor_count(t); k++) value[k] += more[k];
+        host_done(t, value);
         hk_tensor_destroy(by);
     }
 }
@@ -88,7 +89,7 @@ static void check(hk_context *ctx, const char *text, hk_shape shape, bool traini
     if (parameters >= 0 && all.count != parameters) fail_msg("%s: %d parameters", where, all.count);
     for (int i = 0; i < buffers.count; i++)
         if (strstr(hk_tensor_name(buffers.items[i]), "num_batches_tracked"))
-            assert_int_equal(*(int32_t *)hk_tensor_data(buffers.items[i]), 0);
+            assert_int_equal(*(int32_t *)host(buffers.items[i]), 0);
     if (strstr(text, "bn=on")) check_taken_away(m, x, skip, where);
     hk_tensor_destroy(x);
     hk_module_destroy(m);
@@ -163,7 +164,7 @@ static void frelu_starts_as_relu(void **state) {
     for (int64_t s = 0; s < COUNT(shapes); s++) {
         hk_module *m = built(ctx, hk_activation(ctx, "frelu:init=relu"), shapes[s]);
         hk_tensor *x = hk_require_grad(uniform(ctx, shapes[s], "relu"));
-        ((double *)hk_tensor_data(x))[5] = 0;
+        element_put(x, 5, 0);
         hk_tensor *y = hk_forward(m, x), *want = hk_activate(x, "relu");
         assert_values("frelu", y, hk_tensor_count(x), values(want), 0);
         must(hk_backward_from(ctx, y, hk_full(ctx, HK_F64, shapes[s], 1)));
@@ -197,12 +198,12 @@ static void frelu_evaluates(void **state) {
     hk_tensor *x = uniform(ctx, shape, "statistics");
     (void)hk_forward(m, x);
     must(hk_step_end(ctx));
-    const double *mean = hk_tensor_data(hk_module_find(m, "bn.running_mean")),
-                 *var = hk_tensor_data(hk_module_find(m, "bn.running_var")),
-                 *gamma = hk_tensor_data(hk_module_find(m, "bn.weight")),
-                 *beta = hk_tensor_data(hk_module_find(m, "bn.bias")),
-                 *w = hk_tensor_data(hk_module_find(m, "conv.weight"));
-    const int32_t *batches = hk_tensor_data(hk_module_find(m, "bn.num_batches_tracked"));
+    const double *mean = host(hk_module_find(m, "bn.running_mean")),
+                 *var = host(hk_module_find(m, "bn.running_var")),
+                 *gamma = host(hk_module_find(m, "bn.weight")),
+                 *beta = host(hk_module_find(m, "bn.bias")),
+                 *w = host(hk_module_find(m, "conv.weight"));
+    const int32_t *batches = host(hk_module_find(m, "bn.num_batches_tracked"));
     assert_int_equal(*batches, 1);
     assert_true(mean[0] != 0 && var[0] != 1);
     hk_module_train(m, false);
@@ -229,9 +230,9 @@ static void frelu_starts(void **state) {
     } cases[] = {{"frelu", 1}, {"frelu:init=relu", 0}, {"frelu:gamma=0.1", 0.1}};
     for (int64_t i = 0; i < COUNT(cases); i++) {
         hk_module *m = built(ctx, hk_activation(ctx, cases[i].text), HK_SHAPE(-1, 500, -1, -1));
-        const double *gamma = hk_tensor_data(hk_module_find(m, "bn.weight")),
-                     *beta = hk_tensor_data(hk_module_find(m, "bn.bias")),
-                     *w = hk_tensor_data(hk_module_find(m, "conv.weight"));
+        const double *gamma = host(hk_module_find(m, "bn.weight")),
+                     *beta = host(hk_module_find(m, "bn.bias")),
+                     *w = host(hk_module_find(m, "conv.weight"));
         double sum = 0, square = 0;
         for (int k = 0; k < 500; k++) assert_true(gamma[k] == cases[i].gamma && beta[k] == 0);
         for (int k = 0; k < 4500; k++) {

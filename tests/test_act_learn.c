@@ -1,4 +1,4 @@
-/* ctest: labels=unit,grad timeout=60 */
+/* ctest: labels=unit,grad timeout=60 devices=cpu,cuda */
 /* test_act_learn.c: parameters that learn: their gradients for the layer, for each channel and for
    each element, by every way through the kernels, against the oracle in double.
    SPDX-License-Identifier: MIT */

@@ -1,4 +1,4 @@
-/* ctest: labels=unit,grad timeout=60 */
+/* ctest: labels=unit,grad timeout=60 devices=cpu,cuda */
 /* test_act_own.c: activations that a user defines: their names work everywhere, wrong derivatives
    do not pass.
    SPDX-License-Identifier: MIT */
@@ -34,7 +34,7 @@ static void define_wave(hk_context *ctx) {
 
 static int setup_f64(void **state) {
     const hk_context_config config = {.threads = 2, .seed = 1, .dtype = HK_F64};
-    *state = hk_context_create(&config);
+    *state = test_context(&config);
     assert_ok(*state);
     return 0;
 }

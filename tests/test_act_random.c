@@ -1,4 +1,4 @@
-/* ctest: labels=unit,grad timeout=60 */
+/* ctest: labels=unit,grad timeout=60 devices=cpu,cuda */
 /* test_act_random.c: the two rows whose training differs from the function itself: rrelu draws its
    slope, step has a stand-in for its slope.
    SPDX-License-Identifier: MIT */
@@ -125,7 +125,7 @@ static void rrelu_evaluates(void **state) {
 /* The slopes drawn in the first step by the first or second rrelu of a network. */
 static void first_draw(hk_context_config config, int which, double *slope) {
     static double gradient[N];
-    hk_context *ctx = hk_context_create(&config);
+    hk_context *ctx = test_context(&config);
     hk_module *both[] = {hk_activation(ctx, "rrelu"), hk_activation(ctx, "rrelu")},
               *net = hk_sequential_n(ctx, 2, both);
     must(hk_module_build(net, HK_SHAPE(-1), NULL));

@@ -1,4 +1,4 @@
-/* ctest: labels=unit,grad timeout=60 */
+/* ctest: labels=unit,grad timeout=60 devices=cpu,cuda */
 /* test_act_slopes.c: f' and the derivatives by parameters of every pointwise activation against
    differences of f, on a fine grid and close to kinks, at many settings.
    SPDX-License-Identifier: MIT */
@@ -187,9 +187,10 @@ static void gradients_add_up(void **state) {
         must(hk_activation_parse(ctx, activation_text(row), &spec));
         hk_tensor *in[1 + HK_ACTIVATION_MAX_PARAMS] = {
             seeded(ctx, HK_F64, HK_SHAPE(5, 12), "beside", -3, 3, 0)};
-        double *x = hk_tensor_data(in[0]);
+        double *x = host(in[0]);
         for (int i = 0; i < 60; i++)
             if (too_close(&spec, x[i])) x[i] += 0.01;
+        host_done(in[0], x);
         int n = 1;
         for (int k = 0; k < row->n_params; k++) {
             const int from = row->params[k].from;

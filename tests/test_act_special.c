@@ -1,4 +1,4 @@
-/* ctest: labels=unit timeout=60 */
+/* ctest: labels=unit timeout=60 devices=cpu,cuda */
 /* test_act_special.c: pointwise activations at zeros, infinities, NaN, denormals and the largest
    numbers, on every instruction set and at more settings than the defaults.
    SPDX-License-Identifier: MIT */

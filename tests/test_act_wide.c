@@ -1,4 +1,4 @@
-/* ctest: labels=unit,grad timeout=60 */
+/* ctest: labels=unit,grad timeout=60 devices=cpu,cuda */
 /* test_act_wide.c: functions of a row, small networks and mixtures: gradients on rows and on
    images, ties, halves, starts, and the shapes they refuse.
    SPDX-License-Identifier: MIT */
@@ -9,7 +9,7 @@
 
 static int setup_f64(void **state) {
     const hk_context_config config = {.threads = 1, .seed = 1, .dtype = HK_F64};
-    *state = hk_context_create(&config);
+    *state = test_context(&config);
     assert_ok(*state);
     return 0;
 }
@@ -32,9 +32,10 @@ static void move(hk_module *m) {
     for (int i = 0; i < all.count; i++) {
         hk_tensor *t = all.items[i], *draw = seeded(hk_module_context(m), HK_F64,
                                                     hk_tensor_shape(t), "move", -0.7, 0.8, 0);
-        double *value = hk_tensor_data(t);
-        for (int64_t k = 0; k < hk_tensor_count(t); k++)
-            value[k] += ((double *)hk_tensor_data(draw))[k];
+        double *value = host(t);
+        const double *more = host(draw);
+        for (int64_t k = 0; k < hk_tensor_count(t); k++) value[k] += more[k];
+        host_done(t, value);
         hk_tensor_destroy(draw);
     }
 }

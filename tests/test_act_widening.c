@@ -1,4 +1,4 @@
-/* ctest: labels=unit timeout=60 */
+/* ctest: labels=unit timeout=60 devices=cpu,cuda */
 /* test_act_widening.c: convolutions become as wide as the activation behind them needs, maxout or a
    gated unit, whatever passes channels on between.
    SPDX-License-Identifier: MIT */
@@ -8,7 +8,7 @@
 
 static int setup_f64(void **state) {
     const hk_context_config config = {.threads = 1, .seed = 1, .dtype = HK_F64};
-    *state = hk_context_create(&config);
+    *state = test_context(&config);
     assert_ok(*state);
     return 0;
 }

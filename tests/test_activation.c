@@ -1,4 +1,4 @@
-/* ctest: labels=unit timeout=60 */
+/* ctest: labels=unit timeout=60 devices=cpu,cuda */
 /* test_activation.c: the list of activations: what stands in it, its functions in double against
    formulas written down a second time, shapes and types.
    SPDX-License-Identifier: MIT */

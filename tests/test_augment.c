@@ -59,7 +59,7 @@ static void nothing_to_do_changes_nothing(void **state) {
             apply(ctx, &strong, ds, &identity, NULL, out);
             hk_batch b;
             assert_true(hk_loader_next(load(ds, 1, false, NULL), &b));
-            assert_memory_equal(out, hk_tensor_data(b.x), 2 * PIXELS * hk_dtype_size(to));
+            assert_memory_equal(out, host(b.x), 2 * PIXELS * hk_dtype_size(to));
             hk_context_destroy(ctx);
         }
 }
@@ -173,7 +173,7 @@ static uint32_t noise[LARGEST];
 /* Compares and leaves the bits in `out`; false if this processor has no such instructions. */
 static bool compare(const warp_case *c, hk_dtype dtype, const char *isa, double tolerance,
                     void *out) {
-    hk_context *ctx = hk_context_create(
+    hk_context *ctx = test_context(
         &(hk_context_config){.dtype = dtype, .threads = 1, .isa = isa, .no_blas = true});
     const bool have = hk_error(ctx) == HK_OK;
     if (have) {

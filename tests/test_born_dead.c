@@ -6,7 +6,7 @@
    2^-N, and one dead layer makes the rest of the net constant: P(dead) = 1 - (1 - 2^-N)^H for H hidden layers (Lu, Shin,
    Su and Karniadakis, "Dying ReLU and initialization", 2019, give a bound for data in one dimension that this is the case
    of a single point of). */
-/* ctest: labels=unit timeout=120 */
+/* ctest: labels=unit timeout=120 devices=cpu,cuda */
 #include "net_fixture.h"
 
 #include "hk_units.h"
@@ -38,7 +38,7 @@ static void draw(hk_module *net, const char *stream, uint64_t which) {
         if (t->shape.rank != 2) continue;
         const double deviation = sqrt(2.0 / (double)t->shape.dim[1]);
         for (int64_t i = 0; i < hk_tensor_count(t); i++)
-            hk__number_put(t, i, deviation * hk_random_normal(random, at++));
+            element_put(t, i, deviation * hk_random_normal(random, at++));
     }
 }
 

@@ -1,6 +1,6 @@
 /* test_conv_block.c: convolution, activation and pooling as one operation: the same bits as one by one.
    SPDX-License-Identifier: MIT */
-/* ctest: labels=unit,grad timeout=120 */
+/* ctest: labels=unit,grad timeout=120 devices=cpu,cuda */
 #include "testing.h"
 
 #include "conv_block.h"
@@ -95,7 +95,7 @@ static void test_gradient(void **state) {
     const char *const names[] = {"tanh", "silu", "leaky_relu", "elu"};
     for (int i = 0; i < 4; i++) {
         hk_context *ctx =
-            hk_context_create(&(hk_context_config){.threads = 1, .dtype = HK_F64, .seed = 3});
+            test_context(&(hk_context_config){.threads = 1, .dtype = HK_F64, .seed = 3});
         hk_module *net = block_net(ctx, names[i], i != 1);
         must(hk_module_build(net, HK_SHAPE(-1, 2, H, W), NULL));
         hk_tensor *x = seeded(ctx, HK_F64, HK_SHAPE(2, 2, H, W), "x", -2, 2, 0);

@@ -1,4 +1,4 @@
-/* ctest: labels=unit timeout=60 */
+/* ctest: labels=unit timeout=60 devices=cpu,cuda */
 /* test_conv_layers.c: convolutions as modules: shapes, names, and what they and their operations
    refuse.
    SPDX-License-Identifier: MIT */

@@ -1,13 +1,9 @@
-/* ctest: labels=unit,grad timeout=60 */
+/* ctest: labels=unit,grad timeout=60 devices=cpu,cuda */
 /* test_conv_nets.c: networks of convolutions: how weights start, activations that decide their
    start or their width, the summary, gradients of whole networks.
    SPDX-License-Identifier: MIT */
 #include "module.h"
 #include "testing.h"
-
-static double element(const hk_tensor *t, int64_t i) {
-    return t->dtype == HK_F64 ? ((const double *)t->data)[i] : (double)((const float *)t->data)[i];
-}
 
 /* --- how weights start ----------------------------------------------------------------------- */
 
@@ -16,8 +12,8 @@ static void check_deviation(const char *what, const hk_tensor *t, double want, d
     const double n = (double)hk_tensor_count(t);
     double sum = 0, square = 0;
     for (int64_t i = 0; i < hk_tensor_count(t); i++) {
-        sum += element(t, i);
-        square += element(t, i) * element(t, i);
+        sum += element_get(t, i);
+        square += element_get(t, i) * element_get(t, i);
     }
     const double mean = sum / n, deviation = sqrt(square / n);
     if (!(fabs(mean) <= 4 * want / sqrt(n)) ||
@@ -27,7 +23,7 @@ static void check_deviation(const char *what, const hk_tensor *t, double want, d
 
 static void check_bound(const char *what, const hk_tensor *t, double bound) {
     double most = 0;
-    for (int64_t i = 0; i < hk_tensor_count(t); i++) most = fmax(most, fabs(element(t, i)));
+    for (int64_t i = 0; i < hk_tensor_count(t); i++) most = fmax(most, fabs(element_get(t, i)));
     if (!(most <= bound * (1 + 1e-6)) || !(most >= 0.99 * bound))
         fail_msg("%s: within %g, not %g", what, most, bound);
     check_deviation(what, t, bound / sqrt(3), 1.8);
@@ -40,7 +36,7 @@ static void check_orthogonal(const hk_tensor *t, int64_t rows, int64_t cols, int
         for (int64_t k = 0; k <= i; k++) {
             double sum = 0;
             for (int64_t c = 0; c < cols; c++)
-                sum += element(t, i * next + c * step) * element(t, k * next + c * step);
+                sum += element_get(t, i * next + c * step) * element_get(t, k * next + c * step);
             assert_close("product", i, sum / (gain * gain), i == k, 1e-5);
         }
 }
@@ -85,7 +81,7 @@ static void check_start(hk_context *ctx, const fans *f, const char *name, const 
         check_orthogonal(w, wide ? rows : cols, wide ? cols : rows, wide ? cols : 1,
                          wide ? 1 : cols, gain);
     double largest = 0;
-    for (int64_t i = 0; i < f->out; i++) largest = fmax(largest, fabs(element(b, i)));
+    for (int64_t i = 0; i < f->out; i++) largest = fmax(largest, fabs(element_get(b, i)));
     if (strcmp(name, "torch") != 0)
         assert_true(largest == 0);
     else
@@ -130,7 +126,7 @@ static void draws_differ(void **state) {
     const hk_parameters all = hk_module_parameters(net);
     double draw[3 * 81];
     for (int k = 0; k < 3; k++)
-        for (int i = 0; i < 81; i++) draw[81 * k + i] = element(all.items[2 * k], i);
+        for (int i = 0; i < 81; i++) draw[81 * k + i] = element_get(all.items[2 * k], i);
     for (int i = 0; i < 3 * 81; i++)
         for (int k = 0; k < i; k++) assert_true(draw[i] != draw[k]);
 }
@@ -217,8 +213,7 @@ static void check_net(hk_context *ctx, const char *what, hk_shape x, hk_module *
 
 static void gradients(void **state) {
     (void)state;
-    hk_context *ctx =
-        hk_context_create(&(hk_context_config){.dtype = HK_F64, .threads = 2, .seed = 3});
+    hk_context *ctx = test_context(&(hk_context_config){.dtype = HK_F64, .threads = 2, .seed = 3});
     assert_non_null(ctx);
     const hk_conv2d_config pad = {.padding = {1, 1}}, step = {.stride = {2, 1}},
                            two = {.groups = 2, .dilation = {1, 2}, .padding = {1, 1}};

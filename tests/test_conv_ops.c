@@ -1,4 +1,4 @@
-/* ctest: labels=grad timeout=120 */
+/* ctest: labels=grad timeout=120 devices=cpu,cuda */
 /* test_conv_ops.c: gradients of conv2d and conv_transpose2d by x, w and b: every setting, views,
    inputs used twice, some inputs alone, nothing at all.
    SPDX-License-Identifier: MIT */

@@ -1,4 +1,4 @@
-/* ctest: labels=unit,grad timeout=120 */
+/* ctest: labels=unit,grad timeout=120 devices=cpu,cuda */
 /* test_conv_steps.c: networks of convolutions, step after step: the same bits on any number of
    threads and for an image alone, no allocation after the second step, and a bad image spoils no
    other.
@@ -100,7 +100,7 @@ static training begin(const struct recipe *r, int threads, int64_t most) {
     t.opt = hk_sgd(ctx, hk_module_parameters(t.net), sgd);
     t.x = images(ctx, most);
     t.labels = hk_tensor_new(ctx, HK_I32, HK_SHAPE(most));
-    for (int i = 0; i < most; i++) ((int32_t *)hk_tensor_data(t.labels))[i] = i * 7 % 10;
+    for (int i = 0; i < most; i++) element_put(t.labels, i, i * 7 % 10);
     assert_ok(ctx);
     return t;
 }
@@ -119,7 +119,7 @@ static double step(const training *t, int64_t batch) {
 static void assert_same_bits(const char *what, hk_tensor *a, hk_tensor *b) {
     const size_t size = hk_dtype_size(hk_tensor_dtype(a));
     assert_int_equal(hk_tensor_count(a), hk_tensor_count(b));
-    const char *left = hk_tensor_data(a), *right = hk_tensor_data(b);
+    const char *left = host(a), *right = host(b);
     for (int64_t i = 0; i < hk_tensor_count(a); i++)
         if (memcmp(left + (size_t)i * size, right + (size_t)i * size, size) != 0)
             fail_msg("%s: %s[%lld] differs", what, hk_tensor_name(a), (long long)i);
@@ -233,13 +233,13 @@ typedef hk_tensor *op_fn(hk_tensor *x, hk_tensor *w, hk_tensor *b, const hk_conv
 /* x of a batch, all finite but one element. */
 static hk_tensor *spoiled(hk_context *ctx, hk_shape shape, int64_t at, float value) {
     hk_tensor *x = seeded(ctx, HK_F32, shape, "spoiled", -1, 1, 0);
-    if (at >= 0) ((float *)hk_tensor_data(x))[at] = value;
+    if (at >= 0) element_put(x, at, (double)value);
     return hk_require_grad(x);
 }
 
 /* Elements that are not finite: some, all in that range; so many, if bad is not negative. */
 static void check_range(const char *what, hk_tensor *t, int64_t first, int64_t end, int64_t bad) {
-    const float *v = hk_tensor_data(t);
+    const float *v = host(t);
     int64_t found = 0;
     for (int64_t i = 0; i < hk_tensor_count(t); i++) {
         if (isfinite(v[i])) continue;
@@ -262,8 +262,9 @@ static void check_spoiled(hk_context *ctx, op_fn *op, int64_t channels, float va
     /* A transposed one adds whole vectors, and infinity times the zeros behind a window is NaN. */
     check_range("y", whole, image, image + channels * 90, op == hk_conv2d_op ? 9 * channels : -1);
     must(hk_backward_from(ctx, y, g));
+    const float *gx = host(hk_grad(x));
     for (int64_t i = 0; i < 3 * image; i++) /* x is not in its own gradient */
-        assert_true(isfinite(((float *)hk_tensor_data(hk_grad(x)))[i]));
+        assert_true(isfinite(gx[i]));
     must(hk_step_end(ctx));
     hk_tensor_destroy(x), hk_tensor_destroy(g);
     x = spoiled(ctx, shape, -1, 0), g = spoiled(ctx, shape, image + 46, value);

@@ -1,4 +1,4 @@
-/* ctest: labels=grad timeout=120 */
+/* ctest: labels=grad timeout=120 devices=cpu,cuda */
 /* test_conv_values.c: conv2d and conv_transpose2d, their gradients too, against formulas in double:
    the reference, the adjoint, and a scatter; in both types, on every instruction set.
    SPDX-License-Identifier: MIT */
@@ -25,7 +25,7 @@ static void check(const char *what, const hk__conv *c, hk_tensor *t, int64_t n, 
     char text[256];
     assert_non_null(t);
     assert_int_equal(hk_tensor_count(t), n);
-    const void *data = hk_tensor_data(t);
+    const void *data = host(t);
     const double unit = hk_tensor_dtype(t) == HK_F64 ? 0x1p-52 : 0x1p-23;
     for (int64_t i = 0; i < n; i++) {
         const double got = element(t, data, i);
@@ -44,7 +44,7 @@ static hk_tensor *laid_out(hk_context *ctx, hk_dtype dtype, view v, hk_shape sha
     for (int64_t i = 0; i < n; i++) at[i] = (double)i;
     hk_tensor *where = kept(ctx, HK_F64, source, at);
     hk_tensor *order = hk_contiguous(view_of(v, where, shape));
-    const double *to = hk_tensor_data(order);
+    const double *to = host(order);
     for (int64_t i = 0; i < hk_shape_count(shape); i++) memory[(int64_t)to[i]] = value[i];
     *whole = hk_require_grad(kept(ctx, dtype, source, memory));
     hk_tensor_destroy(where);
@@ -120,9 +120,10 @@ static void check_transposed(hk_context *ctx, hk_dtype dtype, const run *r) {
     assert_ok(ctx);
     assert_shape(y, r->x);
     double *want = numbers(r->a.nx), *size = numbers(r->a.nx), *sum = numbers(2 * r->bx.dim[0]);
+    const void *biases = host(b);
     for (int64_t i = 0; i < r->a.nx; i++) {
         const int64_t channel = i / (c->h * c->w) % r->bx.dim[0];
-        const double bias = element(b, hk_tensor_data(b), channel);
+        const double bias = element(b, biases, channel);
         want[i] = r->a.gx[i] + bias;
         size[i] = r->a.size_x[i] + fabs(bias);
         sum[channel] += r->a.x[i];
@@ -217,7 +218,7 @@ static void check_scatter(hk_context *ctx, hk__conv c, hk_pair more) {
     hk_tensor *in[] = {seeded(ctx, HK_F64, x, "scatter/x", -1, 1, 0),
                        seeded(ctx, HK_F64, w, "scatter/w", -1, 1, 0)};
     double *size = numbers(count);
-    double *want = scatter(&c, hk_tensor_data(in[0]), hk_tensor_data(in[1]), size);
+    double *want = scatter(&c, host(in[0]), host(in[1]), size);
     hk_tensor *y = hk_conv_transpose2d_op(in[0], in[1], HK_NO_BIAS, &config);
     assert_ok(ctx);
     assert_shape(y, HK_SHAPE(c.n, c.groups * c.ic, c.h, c.w));

@@ -1,6 +1,6 @@
 /* test_dataset.c: data sets in memory, parts, and one's own; errors of data sets and loaders.
    SPDX-License-Identifier: MIT */
-/* ctest: labels=unit timeout=120 */
+/* ctest: labels=unit timeout=120 devices=cpu,cuda */
 #include <math.h>
 
 #include "data_fixture.h"
@@ -13,8 +13,8 @@ static void contents(hk_context *ctx, hk_dataset *ds, int64_t *items) {
     hk_loader *loader = load(ds, 1 << 20, false, NULL);
     hk_batch b;
     assert_true(hk_loader_next(loader, &b));
-    const float *x = hk_tensor_data(b.x);
-    const int32_t *y = hk_tensor_data(b.y);
+    const float *x = host(b.x);
+    const int32_t *y = host(b.y);
     assert_int_equal(b.size, hk_dataset_count(ds));
     for (int64_t i = 0; i < b.size; i++) {
         items[i] = (int64_t)x[i];
@@ -72,7 +72,7 @@ static void parts_share_the_scale(void **state) {
     for (int i = 0; i < 3; i++) {
         hk_batch batch;
         assert_true(hk_loader_next(load(all[i], 10, false, NULL), &batch));
-        assert_true(((float *)hk_tensor_data(batch.x))[0] == 42.0F);
+        assert_true(((float *)host(batch.x))[0] == 42.0F);
     }
     hk_context_destroy(ctx);
 }
@@ -122,15 +122,16 @@ static void ones_own(void **state) {
             int64_t seen = 0;
             while (hk_loader_next(loader, &b)) {
                 assert_int_equal(o.last, b.items[b.size - 1]);
+                const void *got = host(b.x);
                 for (int64_t i = 0; i < 3 * b.size; i++) {
                     const int64_t item = b.items[i / 3];
                     const double raw = (double)(10 * item + i % 3);
-                    const double x = dtype == HK_F32 ? (double)((float *)hk_tensor_data(b.x))[i]
-                                                     : ((double *)hk_tensor_data(b.x))[i];
+                    const double x = dtype == HK_F32 ? (double)((const float *)got)[i]
+                                                     : ((const double *)got)[i];
                     assert_true(x == (scaled ? raw * 0.5 - 1 : raw));
                 }
                 for (int64_t i = 0; i < b.size; i++, seen++)
-                    assert_int_equal(((int32_t *)hk_tensor_data(b.y))[i], b.items[i] % 4);
+                    assert_int_equal(((int32_t *)host(b.y))[i], b.items[i] % 4);
                 assert_int_equal(hk_step_end(ctx), HK_OK);
             }
             assert_int_equal(hk_error(ctx), HK_OK);
@@ -191,7 +192,7 @@ static void labels_of_ones_own_without_classes(void **state) {
     hk_dataset *ds = hk_dataset_create(ctx, &own_class, &o, 2, HK_SHAPE(3), 0);
     hk_batch b;
     assert_true(hk_loader_next(load(ds, 2, false, NULL), &b));
-    assert_int_equal(((int32_t *)hk_tensor_data(b.y))[1], -1);
+    assert_int_equal(((int32_t *)host(b.y))[1], -1);
     hk_context_destroy(ctx);
 }
 
@@ -208,7 +209,7 @@ static void parts_of_ones_own(void **state) {
         assert_true(hk_loader_next(load(both[p], 20, false, NULL), &batch));
         assert_int_equal(batch.size, p ? 7 : 13);
         for (int64_t i = 0; i < batch.size; i++) {
-            const int item = (int)((float *)hk_tensor_data(batch.x))[3 * i] / 10;
+            const int item = (int)((float *)host(batch.x))[3 * i] / 10;
             assert_false(seen[item]);
             seen[item] = true;
         }

@@ -1,4 +1,4 @@
-/* ctest: labels=unit timeout=120 */
+/* ctest: labels=unit timeout=120 devices=cpu,cuda */
 /* test_fast_rows.c: float kernels over rows (softmax, losses, reductions, products) on every
    instruction set: near the f64 reference, the same bits for views and for one and two threads.
    SPDX-License-Identifier: MIT */
@@ -74,7 +74,7 @@ static void store(double *out, hk_tensor *t) {
     hk_tensor *wide = hk_contiguous(hk_cast(t, HK_F64));
     assert_non_null(wide);
     assert_true(hk_tensor_count(t) <= LARGEST);
-    memcpy(out, hk_tensor_data(wide), sizeof(double) * (size_t)hk_tensor_count(t));
+    memcpy(out, host(wide), sizeof(double) * (size_t)hk_tensor_count(t));
 }
 
 /* fn of x (shape seen through a view) and the gradient of Σ v·y. Values are floats on a grid of

@@ -1,4 +1,4 @@
-/* ctest: labels=unit,grad timeout=60 */
+/* ctest: labels=unit,grad timeout=60 devices=cpu,cuda */
 /* test_flow.c: the numbers in a record of gradient flow, against plain loops and by hand.
    SPDX-License-Identifier: MIT */
 #include "flow_fixture.h"
@@ -308,8 +308,9 @@ static void ratio(void **state) {
     hk_module *net = hk_sequential(ctx, hk_linear_no_bias(ctx, 20, 20), hk_flatten(ctx),
                                    hk_linear_no_bias(ctx, 20, 20), hk_linear_no_bias(ctx, 20, 20));
     assert_int_equal(hk_module_build(net, HK_SHAPE(-1, 20), "orthogonal"), HK_OK);
-    double *w = hk_tensor_data(hk_module_find(net, "3.weight"));
+    double *w = host(hk_module_find(net, "3.weight"));
     for (int i = 0; i < 400; i++) w[i] *= 1.5;
+    host_done(hk_module_find(net, "3.weight"), w);
     hk_flow *flow = hk_flow_create(net, NULL);
     forward_backward(ctx, net, normal(ctx, "x", HK_SHAPE(7, 20)), "g");
     hk_flow_finish(flow);

@@ -1,6 +1,6 @@
 /* test_golden.c: networks, optimizers, schedules, losses and operations against PyTorch.
    SPDX-License-Identifier: MIT */
-/* ctest: labels=golden timeout=60 */
+/* ctest: labels=golden timeout=60 devices=cpu,cuda */
 #include "golden_check.h"
 
 enum { STEPS = 10 };

@@ -1,6 +1,6 @@
 /* test_golden_cnn.c: batch norm over steps, and training of convolutional networks, against PyTorch.
    SPDX-License-Identifier: MIT */
-/* ctest: labels=golden timeout=60 */
+/* ctest: labels=golden timeout=60 devices=cpu,cuda */
 #include "golden_check.h"
 
 enum { STEPS = 5, BETWEEN = 61 };

@@ -1,6 +1,6 @@
 /* test_golden_images.c: convolutions, poolings and normalisations against PyTorch, in both forms.
    SPDX-License-Identifier: MIT */
-/* ctest: labels=golden timeout=60 */
+/* ctest: labels=golden timeout=60 devices=cpu,cuda */
 #include "golden_check.h"
 
 /* Gates for float, times max(1, |value|).

@@ -1,6 +1,6 @@
 /* test_golden_stats.c: statistics of gradients, outputs and updates of a training step against PyTorch.
    SPDX-License-Identifier: MIT */
-/* ctest: labels=golden timeout=60 */
+/* ctest: labels=golden timeout=60 devices=cpu,cuda */
 #include "golden_check.h"
 
 #include "hk_flow.h"

@@ -1,4 +1,4 @@
-/* ctest: labels=unit,grad timeout=60 */
+/* ctest: labels=unit,grad timeout=60 devices=cpu,cuda */
 /* test_grad_activation.c: gradients of every row of the list of activations, and of their
    parameters.
    SPDX-License-Identifier: MIT */
@@ -31,7 +31,7 @@ static hk_tensor *apply(hk_context *ctx, int n, hk_tensor *const *in, void *arg)
 static hk_tensor *points(hk_context *ctx, hk_shape shape, const hk_activation_spec *spec) {
     const hk_activation_info *row = spec->info;
     hk_tensor *x = seeded(ctx, HK_F64, shape, "activation", -3, 3, 0);
-    double *value = hk_tensor_data(x);
+    double *value = host(x);
     for (int64_t i = 0; i < hk_tensor_count(x); i++) {
         for (int k = 0; k < row->n_kinks; k++)
             if (fabs(value[i] - row->kinks[k]) < 0.02) value[i] = row->kinks[k] + 0.05;
@@ -39,6 +39,7 @@ static hk_tensor *points(hk_context *ctx, hk_shape shape, const hk_activation_sp
             if (row->params[k].kink && fabs(value[i] - spec->value[k]) < 0.15)
                 value[i] = spec->value[k] + 0.2;
     }
+    host_done(x, value);
     return x;
 }
 

@@ -1,4 +1,4 @@
-/* ctest: labels=unit,grad timeout=60 */
+/* ctest: labels=unit,grad timeout=60 devices=cpu,cuda */
 /* test_grad_loss.c: gradients of the losses: every layout, broadcast targets, smoothing, extreme
    logits.
    SPDX-License-Identifier: MIT */

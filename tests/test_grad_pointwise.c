@@ -1,4 +1,4 @@
-/* ctest: labels=unit,grad timeout=60 */
+/* ctest: labels=unit,grad timeout=60 devices=cpu,cuda */
 /* test_grad_pointwise.c: gradients of operations element by element: broadcasting, views, one
    tensor used twice, and what the header promises at kinks.
    SPDX-License-Identifier: MIT */

@@ -1,4 +1,4 @@
-/* ctest: labels=unit,grad timeout=60 */
+/* ctest: labels=unit,grad timeout=60 devices=cpu,cuda */
 /* test_grad_product.c: gradients of matmul and affine: leading axes broadcast, every layout, one
    tensor twice.
    SPDX-License-Identifier: MIT */

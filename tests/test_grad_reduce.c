@@ -1,4 +1,4 @@
-/* ctest: labels=unit,grad timeout=60 */
+/* ctest: labels=unit,grad timeout=60 devices=cpu,cuda */
 /* test_grad_reduce.c: gradients of sum, mean, var, max, softmax and log-softmax over any axes of
    any layout.
    SPDX-License-Identifier: MIT */

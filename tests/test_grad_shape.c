@@ -1,4 +1,4 @@
-/* ctest: labels=unit,grad timeout=60 */
+/* ctest: labels=unit,grad timeout=60 devices=cpu,cuda */
 /* test_grad_shape.c: gradients of operations that move elements: views of views, joins, padding,
    rows.
    SPDX-License-Identifier: MIT */

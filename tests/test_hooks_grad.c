@@ -1,4 +1,4 @@
-/* ctest: labels=unit,grad timeout=60 */
+/* ctest: labels=unit,grad timeout=60 devices=cpu,cuda */
 /* test_hooks_grad.c: hooks of gradients and of the end of backward.
    SPDX-License-Identifier: MIT */
 #include "testing.h"

@@ -1,6 +1,6 @@
 /* test_init.c: how parameters start: distributions, gains, orthogonality, and the very bits.
    SPDX-License-Identifier: MIT */
-/* ctest: labels=unit timeout=60 */
+/* ctest: labels=unit timeout=60 devices=cpu,cuda */
 #include "net_fixture.h"
 
 enum { IN = 200, OUT = 300 };
@@ -225,7 +225,7 @@ static void same_start_everywhere(void **state) {
         for (int k = 0; k < 2; k++) {
             const hk_context_config config = {
                 .seed = starts[i].seed, .threads = 1 + k, .isa = isas[k]};
-            hk_context *ctx = hk_context_create(&config);
+            hk_context *ctx = test_context(&config);
             hk_module *net = mnist_net(ctx);
             assert_int_equal(hk_module_build(net, HK_SHAPE(-1, 1, 28, 28), starts[i].init), HK_OK);
             const uint64_t print = fingerprint(hk_module_parameters(net));
@@ -245,11 +245,10 @@ static void same_start_everywhere(void **state) {
 }
 
 static bool same_parameter(hk_module *a, const char *in_a, hk_module *b, const char *in_b) {
-    const hk_tensor *x = hk_module_find(a, in_a), *y = hk_module_find(b, in_b);
+    hk_tensor *x = hk_module_find(a, in_a), *y = hk_module_find(b, in_b);
     assert_non_null(x);
     assert_non_null(y);
-    return hk_shape_equal(hk_tensor_shape(x), hk_tensor_shape(y)) &&
-           memcmp(x->data, y->data, (size_t)hk_tensor_count(x) * sizeof(float)) == 0;
+    return hk_shape_equal(hk_tensor_shape(x), hk_tensor_shape(y)) && same_elements(x, y);
 }
 
 static void additions_change_no_other_draw(void **state) {

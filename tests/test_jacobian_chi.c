@@ -1,4 +1,4 @@
-/* ctest: labels=unit timeout=60 */
+/* ctest: labels=unit timeout=60 devices=cpu,cuda */
 /* test_jacobian_chi.c: the mean squared singular value of random layers is the mean-field theory's factor.
    SPDX-License-Identifier: MIT */
 #include "activation_fixture.h"
@@ -34,24 +34,28 @@ static int drop(void **state) {
 /* Rows of mean square 1/gain², so that q, the mean square of the pre-activations, is 1. */
 static hk_tensor *inputs(hk_context *ctx, int net, double gain) {
     hk_tensor *x = hk_tensor_new(ctx, HK_F32, HK_SHAPE(SAMPLES, WIDTH));
+    float *to = host(x);
     const hk_random r = hk_random_stream((uint64_t)net, "chi/inputs", 0);
     for (int s = 0; s < SAMPLES; s++) {
         double squares = 0;
         for (int i = 0; i < WIDTH; i++)
             squares += pow(hk_random_normal(r, (uint64_t)(s * WIDTH + i)), 2) / WIDTH;
         for (int i = 0; i < WIDTH; i++)
-            ((float *)x->data)[s * WIDTH + i] =
+            to[s * WIDTH + i] =
                 (float)(hk_random_normal(r, (uint64_t)(s * WIDTH + i)) / sqrt(squares) / gain);
     }
+    host_done(x, to);
     return x;
 }
 
 /* One layer, linear and activation, with weights of variance gain²/fan_in. */
 static double measured(hk_module *net, int k, double gain) {
     hk_context *ctx = hk_module_context(net);
-    float *w = hk_module_find(net, "0.weight")->data;
+    hk_tensor *weight = hk_module_find(net, "0.weight");
+    float *w = host(weight);
     const float *from = weights + (int64_t)k * WIDTH * WIDTH;
     for (int64_t i = 0; i < WIDTH * WIDTH; i++) w[i] = (float)gain * from[i];
+    host_done(weight, w);
     hk_tensor *x = inputs(ctx, k, gain);
     hk_jacobian r;
     const hk_jacobian_config config = {.probes = 2, .iterations = 1, .seed = (uint64_t)k};

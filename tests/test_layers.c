@@ -1,13 +1,11 @@
 /* test_layers.c: what each layer computes, takes and refuses; gradients of networks; the summary.
    SPDX-License-Identifier: MIT */
-/* ctest: labels=unit,grad timeout=60 */
+/* ctest: labels=unit,grad timeout=60 devices=cpu,cuda */
 #include "activation_fixture.h"
 #include "net_fixture.h"
 
-static bool same_bits(const hk_tensor *a, const hk_tensor *b) {
-    if (!hk_shape_equal(a->shape, b->shape) || a->dtype != b->dtype) return false;
-    const size_t size = (size_t)hk_tensor_count(a) * hk_dtype_size(a->dtype);
-    return memcmp(a->data, b->data, size) == 0;
+static bool same_bits(hk_tensor *a, hk_tensor *b) {
+    return hk_shape_equal(a->shape, b->shape) && a->dtype == b->dtype && same_elements(a, b);
 }
 
 /* --- shapes --------------------------------------------------------------------------------- */
@@ -197,9 +195,12 @@ static void dropout_in_training_alone(void **state) {
 
 /* Some parameters start at 0, where gradients of others are 0. */
 static void jog(hk_parameters p) {
-    for (int i = 0; i < p.count; i++)
+    for (int i = 0; i < p.count; i++) {
+        double *w = host(p.items[i]);
         for (int64_t k = 0; k < hk_tensor_count(p.items[i]); k++)
-            ((double *)hk_tensor_data(p.items[i]))[k] += 0.2 * sin(1.7 * (double)(k + 3 * i) + 0.4);
+            w[k] += 0.2 * sin(1.7 * (double)(k + 3 * i) + 0.4);
+        host_done(p.items[i], w);
+    }
 }
 
 static void check_gradients(hk_module *(*make)(hk_context *ctx, const char *activation),

@@ -1,4 +1,4 @@
-/* ctest: labels=unit timeout=60 */
+/* ctest: labels=unit timeout=60 devices=cpu,cuda */
 /* test_looking.c: training with all hooks, statistics, a flow and the NaN guard gives the same weights to the bit, and
    allocates nothing in steady steps.
    SPDX-License-Identifier: MIT */

@@ -72,7 +72,7 @@ static void any_strides(void **state) {
         if (w == SLICED && s.rank > 0 &&
             hk_tensor_count(whole) > 0) { /* nothing beside the view was touched */
             const int64_t last = hk_tensor_count(whole) - 1, width = whole->shape.dim[s.rank - 1];
-            const double *now = hk_tensor_data(whole), *was = hk_tensor_data(before);
+            const double *now = host(whole), *was = host(before);
             for (int64_t i = 0; i <= last; i++)
                 if (i % width < 2 || i % width == width - 1)
                     assert_close("beside", i, now[i], was[i], 0);
@@ -109,7 +109,7 @@ static void joins_axes(void **state) {
                          hk_full(ctx, HK_I32, HK_SCALAR, 1)};
     hk__map(ctx, weigh, &param, wide, 4, rest, false);
     assert_in_range(longest, 1, 1024);
-    assert_close("wide", 1999, ((double *)hk_tensor_data(wide))[1999], 10, 0);
+    assert_close("wide", 1999, ((double *)host(wide))[1999], 10, 0);
 }
 
 static void copies_and_fills(void **state) {

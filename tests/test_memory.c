@@ -1,4 +1,4 @@
-/* ctest: labels=unit timeout=60 */
+/* ctest: labels=unit timeout=60 devices=cpu,cuda */
 /* test_memory.c: every allocation fails once, and training steps allocate nothing after the
    second.
    SPDX-License-Identifier: MIT */
@@ -20,11 +20,12 @@ static bool make(hk_context *ctx, net *n) {
     n->alpha = hk_require_grad(hk_tensor_new(ctx, HK_F32, HK_SHAPE(200)));
     n->labels = hk_tensor_new(ctx, HK_I32, HK_SHAPE(64));
     if (!n->x || !n->w || !n->b || !n->alpha || !n->labels) return false;
-    for (int i = 0; i < 64 * 300; i++)
-        ((float *)hk_tensor_data(n->x))[i] = (float)(i % 17) / 17 - 0.4F;
-    for (int i = 0; i < 200 * 300; i++)
-        ((float *)hk_tensor_data(n->w))[i] = (float)(i % 29) / 29 - 0.5F;
-    for (int i = 0; i < 64; i++) ((int32_t *)hk_tensor_data(n->labels))[i] = i % 10;
+    static float x[64 * 300], w[200 * 300];
+    int32_t labels[64];
+    for (int i = 0; i < 64 * 300; i++) x[i] = (float)(i % 17) / 17 - 0.4F;
+    for (int i = 0; i < 200 * 300; i++) w[i] = (float)(i % 29) / 29 - 0.5F;
+    for (int i = 0; i < 64; i++) labels[i] = i % 10;
+    host_done(n->x, x), host_done(n->w, w), host_done(n->labels, labels);
     return true;
 }
 
@@ -70,7 +71,7 @@ static double train(hk_context *ctx) {
     const double loss = steps(ctx, &n, 3);
     hk_tensor *in = hk_tensor_keep(hk_cast(hk_slice(n.x, 1, 0, 2), HK_F64)),
               *few = hk_tensor_new(ctx, HK_F64, HK_SHAPE(3));
-    if (few) memcpy(hk_tensor_data(few), (const double[]){.5, 1, 2}, 3 * sizeof(double));
+    if (few) host_done(few, (const double[]){.5, 1, 2});
     const hk_status checked =
         few && in ? hk_gradcheck(ctx, softened, NULL, 1, &few, NULL, NULL) : HK_ERR_MEMORY;
     return checked ? NAN : loss;
@@ -85,7 +86,7 @@ static void every_allocation_fails_once(void **state) {
     double want = NAN;
     for (int warm = 0; warm < 2;
          warm++) { /* threads' stacks and the like stay with the C library */
-        ctx = hk_context_create(&config);
+        ctx = test_context(&config);
         want = train(ctx);
         hk_context_destroy(ctx);
     }
@@ -98,7 +99,7 @@ static void every_allocation_fails_once(void **state) {
             atomic_store(&and_after, mode == 1);
             atomic_store(&allocations, 0);
             atomic_store(&fail_at, n);
-            ctx = hk_context_create(&config);
+            ctx = test_context(&config);
             const double got = train(ctx);
             atomic_store(&fail_at, -1);
             const long long failed = atomic_load(&failures);
@@ -146,8 +147,7 @@ static void steps_allocate_nothing(void **state) {
             assert_true(isfinite(loss));
             if (s == 1) assert_true(count > 0); /* the counter counts */
             if (s > 2 && count > 0) fail_msg("step %d allocates %lld times", s, count);
-            float *w = hk_tensor_data(n.w);
-            for (int i = 0; i < 100; i++) w[i] *= 0.99F;
+            for (int i = 0; i < 100; i++) element_put(n.w, i, element_get(n.w, i) * 0.99);
         }
         hk_context_destroy(ctx);
     }

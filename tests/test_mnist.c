@@ -1,6 +1,6 @@
 /* test_mnist.c: folders of images and labels, good and bad; the real MNIST.
    SPDX-License-Identifier: MIT */
-/* ctest: labels=unit timeout=120 */
+/* ctest: labels=unit timeout=120 devices=cpu,cuda */
 #include <sys/resource.h>
 
 #include "idx_fixture.h"
@@ -48,7 +48,7 @@ static void check_set(const char *path, const char *prefix, int classes, int64_t
     hk_batch batch;
     assert_true(hk_loader_next(loader, &batch));
     assert_int_equal(batch.size, n);
-    const float *x = hk_tensor_data(batch.x);
+    const float *x = host(batch.x);
     for (int64_t i = 0; i < 15 * n; i++) {
         const float pixel = (float)content((size_t)i) * (1.0F / 255.0F);
         assert_memory_equal(&x[i], &pixel, sizeof pixel);
@@ -248,8 +248,8 @@ static void real_mnist(void **state) {
         int64_t histogram[10] = {0};
         assert_int_equal(hk_dataset_scale(ds, 1, 0), HK_OK);
         while (hk_loader_next(loader, &batch)) {
-            const float *x = hk_tensor_data(batch.x);
-            const int32_t *y = hk_tensor_data(batch.y);
+            const float *x = host(batch.x);
+            const int32_t *y = host(batch.y);
             for (int64_t i = 0; i < 784 * batch.size; i++) sum += (uint64_t)x[i];
             for (int64_t i = 0; i < batch.size; i++) histogram[y[i]]++;
             if (batch.index == 0) assert_memory_equal(y, sets[s].first, sizeof sets[s].first);

@@ -1,6 +1,6 @@
 /* test_modules.c: the tree of modules: names, sharing, building, where parameters lie, destroying.
    SPDX-License-Identifier: MIT */
-/* ctest: labels=unit timeout=60 */
+/* ctest: labels=unit timeout=60 devices=cpu,cuda */
 #include "net_fixture.h"
 
 static void assert_names(hk_parameters params, int n, const char *const *names) {

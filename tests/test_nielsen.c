@@ -1,4 +1,4 @@
-/* ctest: labels=unit timeout=60 */
+/* ctest: labels=unit timeout=60 devices=cpu,cuda */
 /* test_nielsen.c: gradients that vanish, as in chapter 5 of Michael Nielsen's "Neural Networks and Deep Learning".
    SPDX-License-Identifier: MIT
 
@@ -31,9 +31,10 @@ static void draw_biases(hk_module *net) {
         const char *name = hk_tensor_name(all.items[i]);
         if (!strstr(name, "bias")) continue;
         const hk_random random = hk_random_stream(hk_context_describe(ctx).seed, name, 0);
-        float *b = hk_tensor_data(all.items[i]);
+        float *b = host(all.items[i]);
         for (int64_t k = 0; k < hk_tensor_count(all.items[i]); k++)
             b[k] = (float)hk_random_normal(random, (uint64_t)k);
+        host_done(all.items[i], b);
     }
 }
 
@@ -47,7 +48,7 @@ static int load(void **state) {
     const hk_loader_config config = {.batch = IMAGES};
     if (!hk_loader_next(hk_loader_create(train, &config), &batch)) return -1;
     assert_int_equal(hk_tensor_read(batch.x, images, sizeof images), HK_OK);
-    const int32_t *label = hk_tensor_data(batch.y);
+    const int32_t *label = host(batch.y);
     for (int i = 0; i < IMAGES; i++) targets[i][label[i]] = 1;
     hk_context_destroy(ctx);
     return 0;

@@ -1,4 +1,4 @@
-/* ctest: labels=unit,grad timeout=60 */
+/* ctest: labels=unit,grad timeout=60 devices=cpu,cuda */
 /* test_op.c: operations of one's own through hk_apply: several outputs, attributes, and every
    way to be wrong.
    SPDX-License-Identifier: MIT */

@@ -1,6 +1,7 @@
 /* test_ops_error.c: what operations refuse, and what they say: the operation, both shapes, the
    place.
    SPDX-License-Identifier: MIT */
+/* ctest: labels=unit devices=cpu,cuda */
 #include "testing.h"
 
 typedef hk_tensor *two_fn(hk_tensor *a, hk_tensor *b);

@@ -1,5 +1,6 @@
 /* test_optim_own.c: optimizers with one's own rule: by elements, on threads; by whole parameters.
    SPDX-License-Identifier: MIT */
+/* ctest: labels=unit devices=cpu,cuda */
 #include "optim_fixture.h"
 
 /* Lion (Chen et al. 2023): the sign of a blend of momentum and gradient. */

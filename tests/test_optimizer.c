@@ -1,11 +1,12 @@
 /* test_optimizer.c: optimizers as objects: zeroing, steps, groups, clipping, errors, names.
    SPDX-License-Identifier: MIT */
+/* ctest: labels=unit devices=cpu,cuda */
 #include "optim_fixture.h"
 
 /* cmocka's own takes NaN for equal to anything. */
 static void expect_near(double got, double expected) { assert_true(fabs(got - expected) <= 1e-6); }
 
-static float weight(const net *t, int i, int64_t k) { return ((float *)t->p[i]->data)[k]; }
+static float weight(const net *t, int i, int64_t k) { return (float)element_get(t->p[i], k); }
 
 /* --- zeroing and steps ------------------------------------------------------------------------ */
 
@@ -23,7 +24,7 @@ static void zeroed_gradients_count_as_zero(void **state) {
         hk_optimizer_zero_grad(opt);
         for (int i = 0; i < SMALL_SIZES; i++) {
             assert_true(f.t.p[i]->grad->clean);
-            assert_true(isnan(((float *)f.t.p[i]->grad->data)[0])); /* marked, not written */
+            assert_true(isnan(element_get(f.t.p[i]->grad, 0))); /* marked, not written */
         }
         assert_true(hk_optimizer_grad_norm(opt) == 0);
         for (int i = 0; i < SMALL_SIZES; i++) fill_gradient(&f.t, i, NAN);
@@ -34,8 +35,8 @@ static void zeroed_gradients_count_as_zero(void **state) {
         expect_near(weight(&f.t, 0, 1), before[0] * 0.875F);
         expect_near(weight(&f.t, 1, 16), before[1] * 0.875F - 1.0F);
         expect_near(weight(&f.t, 2, 39), before[2] * 0.875F);
-        assert_true(((float *)hk_grad(f.t.p[0])->data)[1] == 0.0F);
-        assert_true(((float *)hk_grad(f.t.p[1])->data)[1] == 2.0F); /* gradients stay */
+        assert_true(element_get(hk_grad(f.t.p[0]), 1) == 0);
+        assert_true(element_get(hk_grad(f.t.p[1]), 1) == 2); /* gradients stay */
         finish(&f);
     }
 }
@@ -171,7 +172,7 @@ static void norms_that_are_not_finite(void **state) {
     const float before = weight(&f.t, 0, 0);
     const double bad[] = {NAN, INFINITY, -INFINITY};
     for (int i = 0; i < 3; i++) {
-        ((float *)hk_grad(f.t.p[1])->data)[4] = (float)bad[i];
+        element_put(hk_grad(f.t.p[1]), 4, bad[i]);
         assert_int_equal(hk_optimizer_step(opt), HK_ERR_NONFINITE);
         expect_error(
             f.ctx, HK_ERR_NONFINITE,

@@ -1,6 +1,6 @@
 /* test_own.c: the five examples of one's own parts in examples/own work, and are short.
    SPDX-License-Identifier: MIT */
-/* ctest: labels=unit,grad timeout=60 */
+/* ctest: labels=unit,grad timeout=60 devices=cpu,cuda */
 #include "net_fixture.h"
 
 #include "../examples/own/own_activation.c"
@@ -105,8 +105,8 @@ static void own_dataset(void **state) {
             const spirals_state s = {200, 1.5};
             assert_int_equal(spirals_get((void *)&s, item, point, &label), HK_OK);
             assert_true(hypotf(point[0], point[1]) <= 1);
-            assert_memory_equal((float *)hk_tensor_data(batch.x) + 2 * i, point, sizeof point);
-            assert_int_equal(((int32_t *)hk_tensor_data(batch.y))[i], label);
+            assert_memory_equal((float *)host(batch.x) + 2 * i, point, sizeof point);
+            assert_int_equal(((int32_t *)host(batch.y))[i], label);
             seen[item]++;
         }
         assert_int_equal(hk_step_end(ctx), HK_OK);

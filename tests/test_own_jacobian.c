@@ -1,4 +1,4 @@
-/* ctest: labels=unit timeout=60 */
+/* ctest: labels=unit timeout=60 devices=cpu,cuda */
 /* test_own_jacobian.c: the example of Jacobians in examples/own works, and is short.
    SPDX-License-Identifier: MIT */
 #include "net_fixture.h"
@@ -25,8 +25,8 @@ static void prints_layers(void **state) {
         hk_sequential(ctx, hk_linear(ctx, N, N), hk_activation(ctx, "relu"), hk_linear(ctx, N, N));
     assert_int_equal(hk_module_build(net, HK_SHAPE(-1, N), NULL), HK_OK);
     for (int l = 0; l < 2; l++) {
-        float *w = hk_module_find(net, l ? "2.weight" : "0.weight")->data;
-        for (int i = 0; i < N * N; i++) w[i] = i % (N + 1) ? 0 : l ? 3.0F : 2.0F;
+        hk_tensor *w = hk_module_find(net, l ? "2.weight" : "0.weight");
+        for (int i = 0; i < N * N; i++) element_put(w, i, i % (N + 1) ? 0 : l ? 3 : 2);
     }
     FILE *file = tmpfile();
     assert_non_null(file);

@@ -1,4 +1,4 @@
-/* ctest: labels=unit,grad timeout=60 */
+/* ctest: labels=unit,grad timeout=60 devices=cpu,cuda */
 /* test_pool2d.c: pooling: its gradients, corners, errors and layers, and its bits on two threads.
    SPDX-License-Identifier: MIT */
 #include "pool_fixture.h"
@@ -208,7 +208,7 @@ static void same_bits_on_two_threads(void **state) {
     for (int64_t k = 0; k < COUNT(cases); k++) {
         const uint64_t before = hk__pool_parallel_regions(two->pool);
         outcome a = run(one, cases[k]), b = run(two, cases[k]);
-        assert_true(hk__pool_parallel_regions(two->pool) >= before + 2);
+        assert_true(on_gpu() || hk__pool_parallel_regions(two->pool) >= before + 2);
         assert_memory_equal(a.y, b.y, a.y_bytes);
         assert_memory_equal(a.gx, b.gx, a.gx_bytes);
         free(a.y), free(a.gx), free(b.y), free(b.gx);

@@ -1,4 +1,4 @@
-/* ctest: labels=unit timeout=120 */
+/* ctest: labels=unit timeout=120 devices=cpu,cuda */
 /* test_pool2d_random.c: the kernels of pooling and its operations against plain formulas, on random shapes, for every
    instruction set of this machine and in double.
    SPDX-License-Identifier: MIT */

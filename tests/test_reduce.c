@@ -1,6 +1,7 @@
 /* test_reduce.c: the driver of reductions: adding up, scaling, summing back to a smaller shape,
    first NaN, memory.
    SPDX-License-Identifier: MIT */
+/* ctest: labels=unit devices=cpu,cuda */
 #include "testing.h"
 
 #include "map.h"
@@ -80,19 +81,13 @@ static void first_nonfinite(void **state) {
             hk__fill(ctx, x, 1);
             for (int64_t at = 1072; at >= 67;
                  at -= 67) { /* each before the last one: the first counts */
-                if (d)
-                    ((double *)x->data)[at] = bad[k];
-                else
-                    ((float *)x->data)[at] = (float)bad[k];
+                element_put(x, at, bad[k]);
                 assert_int_equal(hk__first_nonfinite(ctx, x), at);
             }
         }
         assert_int_equal(hk__first_nonfinite(ctx, hk_slice(x, 0, 1, 36)), 67 - 29);
         hk__fill(ctx, x, 0);
-        if (d)
-            ((double *)x->data)[29 * 3 + 4] = NAN;
-        else
-            ((float *)x->data)[29 * 3 + 4] = NAN;
+        element_put(x, 29 * 3 + 4, (double)NAN);
         assert_int_equal(hk__first_nonfinite(ctx, turned), 37 * 4 + 3);
         assert_int_equal(hk__first_nonfinite(ctx, hk_tensor_new(ctx, dtype, HK_SHAPE(0))), -1);
     }
@@ -106,8 +101,7 @@ static void little_memory(void **state) {
     hk_tensor *y = hk_sum(x, HK_AXIS(1), false);
     assert_ok(ctx);
     assert_true(ctx->scratch.most < (size_t)4 << 20);
-    for (int64_t i = 0; i < 100000; i += 997)
-        assert_close("sum", i, ((float *)hk_tensor_data(y))[i], 3, 0);
+    for (int64_t i = 0; i < 100000; i += 997) assert_close("sum", i, element_get(y, i), 3, 0);
 }
 
 static void squares(void **state) {

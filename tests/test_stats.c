@@ -1,4 +1,4 @@
-/* ctest: labels=unit timeout=60 */
+/* ctest: labels=unit timeout=60 devices=cpu,cuda */
 /* test_stats.c: statistics of tensors against plain loops.
    SPDX-License-Identifier: MIT */
 #include "testing.h"
@@ -50,10 +50,10 @@ static double *doubles_of(hk_tensor *t) {
     const int64_t n = hk_tensor_count(t);
     double *x = malloc((size_t)(n + 1) * sizeof *x);
     assert_non_null(x);
-    hk_tensor *flat = hk_contiguous(t);
+    const void *flat = host(t);
     for (int64_t i = 0; i < n; i++)
-        x[i] = hk_tensor_dtype(t) == HK_F64 ? ((double *)hk_tensor_data(flat))[i]
-                                            : (double)((float *)hk_tensor_data(flat))[i];
+        x[i] = hk_tensor_dtype(t) == HK_F64 ? ((const double *)flat)[i]
+                                            : (double)((const float *)flat)[i];
     return x;
 }
 

@@ -1,4 +1,4 @@
-/* ctest: labels=unit,grad timeout=60 */
+/* ctest: labels=unit,grad timeout=60 devices=cpu,cuda */
 /* test_tape.c: recording, reverse and forward mode, what they refuse, and the guard against NaN.
    SPDX-License-Identifier: MIT */
 #include "testing.h"

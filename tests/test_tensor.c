@@ -1,5 +1,6 @@
 /* test_tensor.c: shapes, owners, facts and elements of tensors.
    SPDX-License-Identifier: MIT */
+/* ctest: labels=unit devices=cpu,cuda */
 #include "testing.h"
 
 #include "tensor.h"

@@ -1,6 +1,6 @@
 /* test_units.c: dead, dormant, constant and saturated units of nets made by hand, where each is known.
    SPDX-License-Identifier: MIT */
-/* ctest: labels=unit timeout=60 */
+/* ctest: labels=unit timeout=60 devices=cpu,cuda */
 #include "units_fixture.h"
 
 /* --- categories --------------------------------------------------------------------------------------------- */

@@ -1,6 +1,6 @@
 /* test_units_kinds.c: units of nets of several kinds, and bad use.
    SPDX-License-Identifier: MIT */
-/* ctest: labels=unit timeout=60 */
+/* ctest: labels=unit timeout=60 devices=cpu,cuda */
 #include "units_fixture.h"
 
 /* A norm, dropout in training mode and a way around: the linear layer is found behind the norm alone. */

@@ -1,6 +1,6 @@
 /* test_units_nets.c: statistics of units against plain loops over every value.
    SPDX-License-Identifier: MIT */
-/* ctest: labels=unit timeout=120 */
+/* ctest: labels=unit timeout=120 devices=cpu,cuda */
 #include "net_fixture.h"
 
 #include "hk_units.h"
@@ -152,8 +152,8 @@ static void stretch(hk_module *net, const char *weight, const char *bias, int64_
     for (int64_t k = 0; k < units; k++) {
         static const double factors[5] = {1, 8, 0.01, 1, 0.5}, shifts[5] = {0, 0, 0, -25, 12};
         for (int64_t i = k * n; i < (k + 1) * n; i++)
-            hk__number_put(w, i, number(w, i) * factors[k % 5]);
-        hk__number_put(b, k, shifts[k % 5] + number(b, k));
+            element_put(w, i, number(w, i) * factors[k % 5]);
+        element_put(b, k, shifts[k % 5] + number(b, k));
     }
 }
 
@@ -173,7 +173,7 @@ static void against_loops(hk_dtype dtype, const char *activation, int width, dou
     const hk_parameters own = hk_module_parameters_of(act, HK_OF_ACTIVATIONS);
     for (int p = 0; p < own.count; p++)
         for (int64_t k = 0; k < hk_tensor_count(own.items[p]); k++)
-            hk__number_put(own.items[p], k, number(own.items[p], k) + 0.02 * (double)k);
+            element_put(own.items[p], k, number(own.items[p], k) + 0.02 * (double)k);
     record *r = calloc(1, sizeof *r);
     assert_non_null(r);
     hk_units *units = hk_units_create(net, NULL);
@@ -247,8 +247,8 @@ static void own_activation(void **state) {
     hk_module *net = hk_sequential(ctx, hk_linear(ctx, 1, 2), hk_activation(ctx, "wave"));
     assert_int_equal(hk_module_build(net, HK_SHAPE(-1, 1), NULL), HK_OK);
     for (int k = 0; k < 2; k++) {
-        hk__number_put(hk_module_find(net, "0.weight"), k, k == 0 ? 0.01 : 1);
-        hk__number_put(hk_module_find(net, "0.bias"), k, k == 0 ? 1.5707963267948966 : 0);
+        element_put(hk_module_find(net, "0.weight"), k, k == 0 ? 0.01 : 1);
+        element_put(hk_module_find(net, "0.bias"), k, k == 0 ? 1.5707963267948966 : 0);
     }
     hk_units *units = hk_units_create(net, NULL);
     const double x[3] = {-1, 0.5, 2};

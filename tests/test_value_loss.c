@@ -1,5 +1,6 @@
 /* test_value_loss.c: products, losses and accuracy against plain C in double and closed forms.
    SPDX-License-Identifier: MIT */
+/* ctest: labels=unit devices=cpu,cuda */
 #include "testing.h"
 
 /* --- cross-entropy --------------------------------------------------------------------------- */

@@ -1,5 +1,6 @@
 /* test_value_pointwise.c: results of operations element by element, against plain C in double.
    SPDX-License-Identifier: MIT */
+/* ctest: labels=unit devices=cpu,cuda */
 #include "testing.h"
 
 typedef hk_tensor *two_fn(hk_tensor *a, hk_tensor *b);

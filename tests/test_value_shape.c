@@ -1,5 +1,6 @@
 /* test_value_shape.c: where each element goes, and which results are views.
    SPDX-License-Identifier: MIT */
+/* ctest: labels=unit devices=cpu,cuda */
 #include "testing.h"
 
 #include "tensor.h"

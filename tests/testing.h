@@ -3,18 +3,7 @@
 #ifndef HK_TESTING_H
 #define HK_TESTING_H
 
-/* clang-format off: cmocka needs these first */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-/* clang-format on */
-
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "device.h"
 
 #include "hk_activations.h"
 #include "hk_autograd.h"
@@ -82,18 +71,17 @@ static inline void close_text(char *text, size_t size, const char *name, int64_t
 /* --- contexts and tensors -------------------------------------------------------------------- */
 
 static inline hk_context *new_context(int threads, const char *isa) {
-    hk_context *ctx =
-        hk_context_create(&(hk_context_config){.threads = threads, .isa = isa, .seed = 1});
+    hk_context *ctx = test_context(&(hk_context_config){.threads = threads, .isa = isa, .seed = 1});
     assert_non_null(ctx);
     assert_ok(ctx);
     return ctx;
 }
 
-/* The instruction sets of this machine, one after the other; NULL behind the last. */
+/* The instruction sets of this machine, one after the other; NULL behind the last. One on a GPU. */
 static inline const char *isa_number(int i) {
     static const char *const names[] = {"base", "avx2", "avx512"};
-    if (i >= 3) return NULL;
-    hk_context *ctx = hk_context_create(&(hk_context_config){.threads = 1, .isa = names[i]});
+    if (i >= (on_gpu() ? 1 : 3)) return NULL; /* a GPU's kernels are the same for all */
+    hk_context *ctx = test_context(&(hk_context_config){.threads = 1, .isa = names[i]});
     const bool have = ctx && hk_error(ctx) == HK_OK;
     hk_context_destroy(ctx);
     return have ? names[i] : NULL;
@@ -113,12 +101,14 @@ static inline hk_tensor *kept(hk_context *ctx, hk_dtype dtype, hk_shape shape,
                               const double *value) {
     hk_tensor *t = hk_tensor_new(ctx, dtype, shape);
     assert_ok(ctx);
+    void *own = host(t);
     for (int64_t i = 0; i < hk_tensor_count(t); i++) switch (dtype) {
-        case HK_F32: ((float *)hk_tensor_data(t))[i] = (float)value[i]; break;
-        case HK_F64: ((double *)hk_tensor_data(t))[i] = value[i]; break;
-        case HK_U8: ((uint8_t *)hk_tensor_data(t))[i] = (uint8_t)value[i]; break;
-        case HK_I32: ((int32_t *)hk_tensor_data(t))[i] = (int32_t)value[i]; break;
+        case HK_F32: ((float *)own)[i] = (float)value[i]; break;
+        case HK_F64: ((double *)own)[i] = value[i]; break;
+        case HK_U8: ((uint8_t *)own)[i] = (uint8_t)value[i]; break;
+        case HK_I32: ((int32_t *)own)[i] = (int32_t)value[i]; break;
         }
+    host_done(t, own);
     return t;
 }
 

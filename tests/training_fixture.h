@@ -22,8 +22,8 @@ static int read_digits(void **state) {
     const bool have = hk_loader_next(loader, &batch);
     assert_ok(ctx);
     if (have) {
-        memcpy(pixels, hk_tensor_data(batch.x), sizeof pixels);
-        memcpy(labels, hk_tensor_data(batch.y), sizeof labels);
+        memcpy(pixels, host(batch.x), sizeof pixels);
+        memcpy(labels, host(batch.y), sizeof labels);
     }
     hk_context_destroy(ctx);
     return have ? 0 : -1;
@@ -59,7 +59,9 @@ static hk_parameters but_the_last(const trial *t) {
 
 static void scale_last(const trial *t, float scale) {
     hk_tensor *last = t->all.items[t->all.count - 2];
-    for (int64_t i = 0; i < hk_tensor_count(last); i++) ((float *)hk_tensor_data(last))[i] *= scale;
+    float *w = host(last);
+    for (int64_t i = 0; i < hk_tensor_count(last); i++) w[i] *= scale;
+    host_done(last, w);
 }
 
 static void keep_start(trial *t) {

@@ -10,10 +10,7 @@
 static inline void set(hk_module *net, const char *name, int64_t i, double value) {
     hk_tensor *t = hk_module_find(net, name);
     assert_non_null(t);
-    if (t->dtype == HK_F64)
-        ((double *)t->data)[i] = value;
-    else
-        ((float *)t->data)[i] = (float)value;
+    element_put(t, i, value);
 }
 
 /* 1 - units - 1 with an activation in between: z[k] = w[k]·x + b[k]. */
@@ -32,11 +29,7 @@ static inline hk_module *ladder(hk_context *ctx, const char *activation, int64_t
 /* Adds x, of `count` values as (rows, count / rows), and ends the step. */
 static inline void add(hk_units *units, hk_context *ctx, hk_shape shape, const double *x) {
     hk_tensor *t = hk_full(ctx, ctx->config.dtype, shape, 0);
-    for (int64_t i = 0; i < hk_shape_count(shape); i++)
-        if (t->dtype == HK_F64)
-            ((double *)t->data)[i] = x[i];
-        else
-            ((float *)t->data)[i] = (float)x[i];
+    for (int64_t i = 0; i < hk_shape_count(shape); i++) element_put(t, i, x[i]);
     assert_int_equal(hk_units_add(units, t), HK_OK);
     assert_int_equal(hk_step_end(ctx), HK_OK);
 }

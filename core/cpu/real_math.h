@@ -1,4 +1,4 @@
-/* real_math.h: elementary functions that loops can vectorise (for stamped sources: see stamp.h).
+/* real_math.h: elementary functions that loops can vectorise (for stamped sources: see stamp.h), of CPU and GPU.
    SPDX-License-Identifier: MIT
 
    In float: polynomials without branches or tables, so that a loop around them becomes vector code and
@@ -17,35 +17,42 @@
 
 #ifdef HK_STAMP_f64
 
+#ifdef HK_STAMP_cuda64
+#define HK_COUNTED(x) x
+#else
 /* How many exponentials (exp, expm1, tanh, the normal tail) this thread has asked for, so that the cost of
    an activation is counted and not asserted. Only the reference counts. */
 extern _Thread_local long hk__exponentials;
+#define HK_COUNTED(x) (hk__exponentials++, x)
+#endif
 
 #define HK_FMA(a, b, c) fma(a, b, c)
-#define real_exp_down(x) (hk__exponentials++, exp(x))
-#define real_expm1_down(x) (hk__exponentials++, expm1(x))
-#define real_tanh(x) (hk__exponentials++, tanh(x))
+#define real_exp_down(x) HK_COUNTED(exp(x))
+#define real_expm1_down(x) HK_COUNTED(expm1(x))
+#define real_tanh(x) HK_COUNTED(tanh(x))
 #define real_log1p(u) log1p(u)
 #define real_abs(x) fabs(x)
 #define real_copysign(x, sign) copysign(x, sign)
 
 #else
 
-#if defined(__FMA__) || defined(__aarch64__)
-#define HK_FMA(a, b, c) __builtin_fmaf(a, b, c)
+#if defined(__FMA__) || defined(__aarch64__) || defined(HK_STAMP_cuda)
+#define HK_HAS_FMA 1
+#define HK_FMA(a, b, c) fmaf(a, b, c)
 #else
+#define HK_HAS_FMA 0
 #define HK_FMA(a, b, c) ((a) * (b) + (c))
 #endif
-#define real_abs(x) __builtin_fabsf(x)
-#define real_copysign(x, sign) __builtin_copysignf(x, sign)
+#define real_abs(x) fabsf(x)
+#define real_copysign(x, sign) copysignf(x, sign)
 
-static inline float hk__float_of(uint32_t bits) {
+HK_HOST_DEVICE static inline float hk__float_of(uint32_t bits) {
     float x;
     memcpy(&x, &bits, sizeof x);
     return x;
 }
 
-static inline uint32_t hk__bits_of(float x) {
+HK_HOST_DEVICE static inline uint32_t hk__bits_of(float x) {
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
     return bits;
@@ -55,7 +62,7 @@ static inline uint32_t hk__bits_of(float x) {
    Adding 1.5·2^23 + 127 rounds to an integer and leaves n + 127, the exponent of 2^n, in the low bits; 0 there is 0,
    so e^x is 0 below -87.68. ln 2 is taken off in two parts, the first with few bits so that its product with n is
    exact. */
-static inline float hk__expm1_part(float x, float *power) {
+HK_HOST_DEVICE static inline float hk__expm1_part(float x, float *power) {
     const float magic = 12583039.0f, shifted = HK_FMA(x, 1.44269504f, magic), n = shifted - magic;
     *power = hk__float_of(hk__bits_of(shifted) << 23);
     float r = HK_FMA(-n, 0.693359375f, x);
@@ -68,10 +75,10 @@ static inline float hk__expm1_part(float x, float *power) {
 }
 
 /* e^x = 2^n + 2^n·(e^r - 1) for x from -88 to 88. */
-static inline float hk__exp_part(float x) {
+HK_HOST_DEVICE static inline float hk__exp_part(float x) {
     float power;
     const float part = hk__expm1_part(x, &power);
-#if defined(__FMA__) || defined(__aarch64__)
+#if HK_HAS_FMA
     return HK_FMA(part, power, power);
 #else
     return (1.0f + part) * power; /* a product part·power alone could be flushed to 0 */
@@ -79,17 +86,19 @@ static inline float hk__exp_part(float x) {
 }
 
 /* e^x for x <= 0, all that activations need. */
-static inline float real_exp_down(float x) { return hk__exp_part(x < -88.0f ? -88.0f : x); }
+HK_HOST_DEVICE static inline float real_exp_down(float x) {
+    return hk__exp_part(x < -88.0f ? -88.0f : x);
+}
 
 /* e^x - 1 = 2^n·(e^r - 1) + (2^n - 1) for x <= 0: exact as r near 0, and -1 far below. */
-static inline float real_expm1_down(float x) {
+HK_HOST_DEVICE static inline float real_expm1_down(float x) {
     float power;
     const float part = hk__expm1_part(x < -30.0f ? -30.0f : x, &power);
     return HK_FMA(power, part, power - 1.0f);
 }
 
 /* Odd polynomial near 0, where 1 - 2/(e^2|x| + 1) would cancel; beyond |x| = 9.02 the result is ±1. */
-static inline float real_tanh(float x) {
+HK_HOST_DEVICE static inline float real_tanh(float x) {
     const float a = real_abs(x), s = x * x;
     float p = HK_FMA(-0x1.76ac1ap-8f, s, 0x1.5256d8p-6f);
     p = HK_FMA(p, s, -0x1.b84448p-5f);
@@ -103,7 +112,7 @@ static inline float real_tanh(float x) {
 
 /* log(1 + u) = u + u²·Q(u) for 0 <= u <= 1, all that softplus needs. A polynomial rather than 2·artanh(u/(2 + u)): no
    division. Fitted to the least relative error, 5e-9. */
-static inline float real_log1p(float u) {
+HK_HOST_DEVICE static inline float real_log1p(float u) {
     float q = HK_FMA(-0x1.a93368p-9f, u, 0x1.453f0ep-6f);
     q = HK_FMA(q, u, -0x1.d29ccap-5f);
     q = HK_FMA(q, u, 0x1.b25360p-4f);
@@ -118,7 +127,7 @@ static inline float real_log1p(float u) {
 #endif
 
 /* x brought into ±limit; NaN passes. */
-static inline hk_real real_within(hk_real x, hk_real limit) {
+HK_HOST_DEVICE static inline hk_real real_within(hk_real x, hk_real limit) {
     const hk_real c = x < -limit ? -limit : x;
     return c > limit ? limit : c;
 }
@@ -138,21 +147,23 @@ static inline hk_real real_within(hk_real x, hk_real limit) {
 #endif
 
 /* b·x within the gate's limit. x is limited, not the product, so that b = 0 and x = ∞ give 0. */
-static inline hk_real real_gate_argument(hk_real b, hk_real x) {
+HK_HOST_DEVICE static inline hk_real real_gate_argument(hk_real b, hk_real x) {
     const hk_real far = REAL_GATE_LIMIT / real_abs(b);
     return b * real_within(x, far < REAL_MOST ? far : REAL_MOST);
 }
 
 /* σ(u) = 1/(1 + e^-u) for |u| within the gate's limit; all digits in both tails. */
-static inline hk_real real_sigmoid_within(hk_real u) { return 1 / (1 + REAL_EXP(-u)); }
+HK_HOST_DEVICE static inline hk_real real_sigmoid_within(hk_real u) {
+    return 1 / (1 + REAL_EXP(-u));
+}
 
 /* σ(x), any x. */
-static inline hk_real real_sigmoid(hk_real x) {
+HK_HOST_DEVICE static inline hk_real real_sigmoid(hk_real x) {
     return real_sigmoid_within(real_within(x, REAL_GATE_LIMIT));
 }
 
 /* σ(u) and *opposite = σ(-u), both with all digits, which 1 - σ(u) would not have; |u| within the gate's limit. */
-static inline hk_real real_sigmoid_both(hk_real u, hk_real *opposite) {
+HK_HOST_DEVICE static inline hk_real real_sigmoid_both(hk_real u, hk_real *opposite) {
 #ifdef HK_STAMP_f64
     const double z = real_exp_down(-fabs(u)), big = 1 / (1 + z), small = z * big;
     *opposite = u < 0 ? big : small;
@@ -165,14 +176,15 @@ static inline hk_real real_sigmoid_both(hk_real u, hk_real *opposite) {
 }
 
 /* log(1 + e^x) = max(x, 0) + log(1 + e^-|x|). */
-static inline hk_real real_softplus(hk_real x) {
+HK_HOST_DEVICE static inline hk_real real_softplus(hk_real x) {
     return (x < 0 ? 0 : x) + real_log1p(real_exp_down(-real_abs(x)));
 }
 
 /* Φ(-a), the normal distribution's tail, and its density φ(a) in *density, with a = *limited = |x| within its limit. In float,
    Φ(-a) = e^(-a²/2)·u·P(u), u = 1/(1 + 0.35 a); what a²/2 loses in rounding corrects the exponential, which would
    lose 40 ulp at a = 13. Beyond 13.2 the tail is below the normal numbers. */
-static inline hk_real real_normal_tail(hk_real x, hk_real *limited, hk_real *density) {
+HK_HOST_DEVICE static inline hk_real real_normal_tail(hk_real x, hk_real *limited,
+                                                      hk_real *density) {
     const hk_real b = real_abs(x), a = b > REAL_TAIL_LIMIT ? REAL_TAIL_LIMIT : b;
     *limited = a;
 #ifdef HK_STAMP_f64
@@ -180,7 +192,7 @@ static inline hk_real real_normal_tail(hk_real x, hk_real *limited, hk_real *den
     return 0.5 * erfc(a * 0.70710678118654752440);
 #else
     const float m = -0.5f * a, h = m * a;
-#if defined(__FMA__) || defined(__aarch64__)
+#if HK_HAS_FMA
     const float part = hk__exp_part(h), e = HK_FMA(part, HK_FMA(m, a, -h), part);
 #else
     /* Without FMA the loss comes from halves of 12 bits, whose products are exact (Dekker 1971). */
@@ -203,6 +215,6 @@ static inline hk_real real_normal_tail(hk_real x, hk_real *limited, hk_real *den
 }
 
 /* x·w, 0 where w is: a gate that closes wins over an infinite x. NaN passes. */
-static inline hk_real real_gate(hk_real x, hk_real w) { return w == 0 ? 0 : x * w; }
+HK_HOST_DEVICE static inline hk_real real_gate(hk_real x, hk_real w) { return w == 0 ? 0 : x * w; }
 
 #endif

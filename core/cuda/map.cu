@@ -13,7 +13,8 @@ template <class To, class From> static __host__ __device__ inline To as(From x) 
     if constexpr (!integer || equal<To, From>) {
         return (To)x;
     } else {
-        constexpr double low = sizeof(To) == 1 ? 0 : -2147483648.0, high = sizeof(To) == 1 ? 255 : 2147483647.0;
+        constexpr double low = sizeof(To) == 1 ? 0 : -2147483648.0,
+                         high = sizeof(To) == 1 ? 255 : 2147483647.0;
         const double v = (double)x;
         return v >= high ? (To)high : v > low ? (To)v : v <= low ? (To)low : (To)0;
     }

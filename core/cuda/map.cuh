@@ -35,19 +35,18 @@ template <class F> struct hk__map_of {
                                     ? (int)sizeof(typename F::in)
                                     : (int)sizeof(typename F::out);
     static constexpr int lanes = 16 / size;
-    static constexpr int reals = F::operands - (F::mask != 0); /* operands but the mask */
+    static constexpr bool masked = F::mask != 0;
+    static constexpr int reals = F::operands - masked; /* operands but the mask */
     /* Vectors of each operand that a thread has under way. */
     static constexpr int deep = F::operands < 2 ? 4 : F::operands < 5 ? 2 : 1;
     /* Where operand k, not counting the mask, stands among all, the output being number 0. */
     static __host__ __device__ constexpr int place(int k) {
-        return k + 1 + (F::mask != 0 && k + 1 >= F::mask);
+        return k + 1 + (masked && k + 1 >= F::mask);
     }
 };
 
 /* n elements of a type, read and written at once. */
-template <class T, int n> struct alignas(n * sizeof(T)) hk__lanes {
-    T v[n];
-};
+template <class T, int n> struct alignas(n * sizeof(T)) hk__lanes { T v[n]; };
 
 /* --- flat: everything side by side ------------------------------------------------------------------------------ */
 
@@ -57,21 +56,26 @@ template <int n> struct hk__flat_job {
     int64_t accumulate;
 };
 
-template <class F> static __device__ inline void hk__flat_one(const F &f, const hk__flat_job<F::operands> &job, int64_t i) {
+template <class F>
+static __device__ inline void hk__flat_one(const F &f, const hk__flat_job<F::operands> &job,
+                                           int64_t i) {
     typedef hk__map_of<F> of;
     typename F::in x[of::reals + 1];
     for (int k = 0; k < of::reals; k++) x[k] = ((const typename F::in *)job.data[of::place(k)])[i];
-    const uint8_t m = F::mask ? ((const uint8_t *)job.data[F::mask])[i] : 0;
+    const uint8_t m = of::masked ? ((const uint8_t *)job.data[F::mask])[i] : 0;
     typename F::out *out = (typename F::out *)job.data[0] + i;
     const typename F::out y = f.at(x, m);
     *out = job.accumulate ? (typename F::out)(*out + y) : y;
 }
 
-template <class F> static __global__ void __launch_bounds__(HK__MAP_THREADS) hk__map_flat(F f, hk__flat_job<F::operands> job) {
+template <class F>
+static __global__ void __launch_bounds__(HK__MAP_THREADS)
+    hk__map_flat(F f, hk__flat_job<F::operands> job) {
     typedef hk__map_of<F> of;
     constexpr int lanes = of::lanes, deep = of::deep;
     typedef hk__lanes<typename F::in, lanes> vector;
-    const int64_t vectors = job.count / lanes, first = (int64_t)blockIdx.x * (HK__MAP_THREADS * deep) + threadIdx.x;
+    const int64_t vectors = job.count / lanes,
+                  first = (int64_t)blockIdx.x * (HK__MAP_THREADS * deep) + threadIdx.x;
     vector x[deep][of::reals + 1];
     hk__lanes<uint8_t, lanes> m[deep];
 #pragma unroll
@@ -80,19 +84,21 @@ template <class F> static __global__ void __launch_bounds__(HK__MAP_THREADS) hk_
         if (i >= vectors) continue;
 #pragma unroll
         for (int k = 0; k < of::reals; k++) x[u][k] = ((const vector *)job.data[of::place(k)])[i];
-        if (F::mask) m[u] = ((const hk__lanes<uint8_t, lanes> *)job.data[F::mask])[i];
+        if (of::masked) m[u] = ((const hk__lanes<uint8_t, lanes> *)job.data[F::mask])[i];
     }
 #pragma unroll
     for (int u = 0; u < deep; u++) {
         const int64_t i = first + u * HK__MAP_THREADS;
         if (i >= vectors) continue;
-        hk__lanes<typename F::out, lanes> *out = (hk__lanes<typename F::out, lanes> *)job.data[0] + i, y;
+        hk__lanes<typename F::out, lanes> *out =
+                                              (hk__lanes<typename F::out, lanes> *)job.data[0] + i,
+                                          y;
 #pragma unroll
         for (int j = 0; j < lanes; j++) {
             typename F::in one[of::reals + 1];
 #pragma unroll
             for (int k = 0; k < of::reals; k++) one[k] = x[u][k].v[j];
-            y.v[j] = f.at(one, F::mask ? m[u].v[j] : 0);
+            y.v[j] = f.at(one, of::masked ? m[u].v[j] : 0);
         }
         if (job.accumulate) {
             const hk__lanes<typename F::out, lanes> old = *out;
@@ -123,7 +129,8 @@ static __device__ inline uint32_t hk__divide(uint32_t i, const hk__divider &d) {
 
 template <int n> struct hk__strided_job {
     uint32_t count; /* of elements, of rows' vectors: below 2^31 */
-    uint32_t wide;  /* bit k: operand k lies side by side along the inner axis; else it does not change there */
+    uint32_t
+        wide; /* bit k: operand k lies side by side along the inner axis; else it does not change there */
     int32_t rank, accumulate;
     hk__divider dim[HK_MAX_RANK];
     int64_t stride[n + 1][HK_MAX_RANK]; /* in elements, for rows along the inner axis in vectors */
@@ -131,13 +138,16 @@ template <int n> struct hk__strided_job {
 };
 
 /* Where element or vector i of each operand is. */
-template <int n> static __device__ inline void hk__offsets(const hk__strided_job<n> &job, uint32_t i, int64_t *offset) {
+template <int n>
+static __device__ inline void hk__offsets(const hk__strided_job<n> &job, uint32_t i,
+                                          int64_t *offset) {
 #pragma unroll
     for (int k = 0; k <= n; k++) offset[k] = 0;
 #pragma unroll
     for (int a = HK_MAX_RANK - 1; a >= 0; a--) {
         if (a >= job.rank) continue;
-        const uint32_t rest = a == 0 ? 0 : hk__divide(i, job.dim[a]), at = i - rest * job.dim[a].dim;
+        const uint32_t rest = a == 0 ? 0 : hk__divide(i, job.dim[a]),
+                       at = i - rest * job.dim[a].dim;
         i = rest;
 #pragma unroll
         for (int k = 0; k <= n; k++) offset[k] += at * job.stride[k][a];
@@ -145,7 +155,8 @@ template <int n> static __device__ inline void hk__offsets(const hk__strided_job
 }
 
 /* `lanes` elements from p on, or the one at p for all of them. */
-template <class T, int lanes> static __device__ inline hk__lanes<T, lanes> hk__row_load(const T *p, bool wide) {
+template <class T, int lanes>
+static __device__ inline hk__lanes<T, lanes> hk__row_load(const T *p, bool wide) {
     if (wide) return *(const hk__lanes<T, lanes> *)p;
     hk__lanes<T, lanes> x;
     const T one = *p;
@@ -156,8 +167,8 @@ template <class T, int lanes> static __device__ inline hk__lanes<T, lanes> hk__r
 
 /* Operand k at an offset. One that is missing (data NULL) is number k of F, if F has any. */
 template <class F, int lanes>
-static __device__ inline hk__lanes<typename F::in, lanes> hk__operand(const F &f, int k, const void *data, int64_t offset,
-                                                                      bool wide) {
+static __device__ inline hk__lanes<typename F::in, lanes>
+hk__operand(const F &f, int k, const void *data, int64_t offset, bool wide) {
     typedef typename F::in in;
     if constexpr (F::numbers != 0) {
         if (!data) {
@@ -171,7 +182,8 @@ static __device__ inline hk__lanes<typename F::in, lanes> hk__operand(const F &f
 }
 
 template <class F, int lanes, int deep>
-static __global__ void __launch_bounds__(HK__MAP_THREADS) hk__map_strided(F f, hk__strided_job<F::operands> job) {
+static __global__ void __launch_bounds__(HK__MAP_THREADS)
+    hk__map_strided(F f, hk__strided_job<F::operands> job) {
     typedef hk__map_of<F> of;
     typedef hk__lanes<typename F::out, lanes> result;
     const uint32_t first = blockIdx.x * (HK__MAP_THREADS * deep) + threadIdx.x;
@@ -188,11 +200,13 @@ static __global__ void __launch_bounds__(HK__MAP_THREADS) hk__map_strided(F f, h
 #pragma unroll
         for (int k = 0; k < of::reals; k++) {
             const int p = of::place(k);
-            x[u][k] = hk__operand<F, lanes>(f, k, job.data[p], offset[p], lanes == 1 || (job.wide >> p & 1));
+            x[u][k] = hk__operand<F, lanes>(f, k, job.data[p], offset[p],
+                                            lanes == 1 || (job.wide >> p & 1));
         }
-        if (F::mask)
-            m[u] = hk__row_load<uint8_t, lanes>((const uint8_t *)job.data[F::mask] + offset[F::mask],
-                                                lanes == 1 || (job.wide >> F::mask & 1));
+        if (of::masked)
+            m[u] =
+                hk__row_load<uint8_t, lanes>((const uint8_t *)job.data[F::mask] + offset[F::mask],
+                                             lanes == 1 || (job.wide >> F::mask & 1));
     }
 #pragma unroll
     for (int u = 0; u < deep; u++) {
@@ -203,7 +217,7 @@ static __global__ void __launch_bounds__(HK__MAP_THREADS) hk__map_strided(F f, h
             typename F::in one[of::reals + 1];
 #pragma unroll
             for (int k = 0; k < of::reals; k++) one[k] = x[u][k].v[j];
-            y.v[j] = f.at(one, F::mask ? m[u].v[j] : 0);
+            y.v[j] = f.at(one, of::masked ? m[u].v[j] : 0);
         }
         if (job.accumulate) {
             const result old = *out;
@@ -217,7 +231,9 @@ static __global__ void __launch_bounds__(HK__MAP_THREADS) hk__map_strided(F f, h
 /* --- which of them --------------------------------------------------------------------------------------------------- */
 
 template <class F> static size_t hk__map_size(int k) {
-    return k == 0 ? sizeof(typename F::out) : F::mask && k == F::mask ? 1 : sizeof(typename F::in);
+    return k == 0                                  ? sizeof(typename F::out)
+           : hk__map_of<F>::masked && k == F::mask ? 1
+                                                   : sizeof(typename F::in);
 }
 
 template <class F> static bool hk__map_aligned(const hk__map_job *job, int k) {
@@ -246,16 +262,19 @@ template <class F> static bool hk__map_has_rows(const hk__map_job *job, uint32_t
 }
 
 template <class F, int lanes, int deep>
-static void hk__map_run_strided(hk_context *ctx, const F &f, const hk__map_job *job, uint32_t wide) {
+static void hk__map_run_strided(hk_context *ctx, const F &f, const hk__map_job *job,
+                                uint32_t wide) {
     hk__strided_job<F::operands> j;
     memset(&j, 0, sizeof j);
     j.count = (uint32_t)(job->count / lanes);
     j.wide = wide;
     j.rank = job->rank;
     j.accumulate = job->accumulate;
-    for (int a = 0; a < job->rank; a++) j.dim[a] = hk__divider_of(job->dim[a] / (a == job->rank - 1 ? lanes : 1));
+    for (int a = 0; a < job->rank; a++)
+        j.dim[a] = hk__divider_of(job->dim[a] / (a == job->rank - 1 ? lanes : 1));
     for (int k = 0; k <= F::operands; k++) {
-        for (int a = 0; a < job->rank; a++) j.stride[k][a] = job->stride[k][a] * (a == job->rank - 1 ? lanes : 1);
+        for (int a = 0; a < job->rank; a++)
+            j.stride[k][a] = job->stride[k][a] * (a == job->rank - 1 ? lanes : 1);
         j.data[k] = job->data[k];
     }
     void (*const map_strided)(F, hk__strided_job<F::operands>) = hk__map_strided<F, lanes, deep>;
@@ -275,7 +294,9 @@ template <class F> static void hk__map_halves(hk_context *ctx, const F &f, const
     part.count = half * others;
     hk__map_any(ctx, f, &part);
     for (int k = 0; k <= F::operands; k++)
-        if (part.data[k]) part.data[k] = (char *)part.data[k] + half * job->stride[k][axis] * (int64_t)hk__map_size<F>(k);
+        if (part.data[k])
+            part.data[k] =
+                (char *)part.data[k] + half * job->stride[k][axis] * (int64_t)hk__map_size<F>(k);
     part.dim[axis] = job->dim[axis] - half;
     part.count = part.dim[axis] * others;
     hk__map_any(ctx, f, &part);
@@ -294,7 +315,8 @@ template <class F> static void hk__map_any(hk_context *ctx, const F &f, const hk
             j.accumulate = job->accumulate;
             memcpy(j.data, job->data, sizeof j.data);
             void (*const map_flat)(F, hk__flat_job<F::operands>) = hk__map_flat<F>;
-            HK_LAUNCH(ctx, hk__grid(job->count, HK__MAP_THREADS, of::lanes * of::deep), HK__MAP_THREADS, 0, map_flat, f, j);
+            HK_LAUNCH(ctx, hk__grid(job->count, HK__MAP_THREADS, of::lanes * of::deep),
+                      HK__MAP_THREADS, 0, map_flat, f, j);
             return;
         }
     }

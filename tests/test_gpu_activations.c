@@ -1,0 +1,133 @@
+/* ctest: labels=unit,grad timeout=120 */
+/* All activations on a GPU against the CPU: values, gradients by input and parameters, forward mode.
+   SPDX-License-Identifier: MIT */
+#include "activation.h"
+#include "activation_fixture.h"
+#include "gpu_fixture.h"
+
+/* Values from -100 to 100, dense near 0, and special ones where no sums are made of them. */
+static hk_tensor *arguments(hk_context *ctx, hk_dtype dtype, hk_shape shape, bool specials) {
+    static const double special[] = {0,        -0.0,      INFINITY, -INFINITY, NAN, 1e30, -1e30,
+                                     0x1p-126, -0x1p-126, 3,        -3,        6,   0.5};
+    const int64_t n = hk_shape_count(shape);
+    double *value = malloc(sizeof *value * (size_t)(n + 1));
+    assert_non_null(value);
+    const hk_random stream = hk_random_stream(3, "arguments", 0);
+    for (int64_t i = 0; i < n; i++) {
+        const double u = 2 * hk_random_uniform(stream, (uint64_t)i) - 1;
+        value[i] = specials && i < COUNT(special) ? special[i] : i % 2 ? 100 * u * u * u : 5 * u;
+    }
+    hk_tensor *x = kept(ctx, dtype, shape, value);
+    free(value);
+    return x;
+}
+
+static void expect_equal(const char *name, const char *what, hk_tensor *want, hk_tensor *got,
+                         double relative) {
+    const void *w = host(want), *g = host(got);
+    assert_true(hk_shape_equal(want->shape, got->shape));
+    for (int64_t i = 0; i < hk_tensor_count(want); i++) {
+        const double a =
+            want->dtype == HK_F64 ? ((const double *)w)[i] : (double)((const float *)w)[i];
+        const double b =
+            got->dtype == HK_F64 ? ((const double *)g)[i] : (double)((const float *)g)[i];
+        if ((isnan(a) && isnan(b)) || (a == b && signbit(a) == signbit(b))) continue;
+        if (!(fabs(a - b) <= relative * fmax(1, fabs(a))))
+            fail_msg("%s: %s[%lld] is %.17g, not %.17g", name, what, (long long)i, b, a);
+    }
+}
+
+typedef struct results {
+    hk_tensor *y, *gx, *t, *gp[HK_ACTIVATION_MAX_PARAMS];
+} results;
+
+/* How parameters are given. */
+typedef enum given { NUMBERS, SCALARS, CHANNELS, MIXED, ELEMENTS, GIVEN } given;
+
+static hk_tensor *parameter(hk_context *ctx, hk_dtype dtype, hk_shape x, given how, int k,
+                            double value) {
+    hk_shape shape = {0, {0}};
+    if (how == CHANNELS || (how == MIXED && k % 3 == 1)) {
+        shape.rank = x.rank - 1;
+        shape.dim[0] = x.dim[1];
+        for (int i = 1; i < shape.rank; i++) shape.dim[i] = 1;
+    }
+    if (how == ELEMENTS) shape = x;
+    double *values = malloc(sizeof *values * (size_t)(hk_shape_count(shape) + 1));
+    assert_non_null(values);
+    for (int64_t i = 0; i < hk_shape_count(shape); i++)
+        values[i] = value * (1 + 0.03125 * (double)(i % 5));
+    hk_tensor *p = hk_require_grad(kept(ctx, dtype, shape, values));
+    free(values);
+    return p;
+}
+
+/* Value, gradients and tangent, twice backward: the second time gradients are added to. */
+static results activation_results(hk_context *ctx, hk_dtype dtype, hk_shape shape,
+                                  const hk_activation_spec *spec, given how) {
+    results r = {.y = NULL};
+    hk_tensor *p[HK_ACTIVATION_MAX_PARAMS] = {NULL}, *of[1 + HK_ACTIVATION_MAX_PARAMS],
+              *direction[1 + HK_ACTIVATION_MAX_PARAMS];
+    hk_tensor *x = hk_require_grad(arguments(ctx, dtype, shape, how == NUMBERS || how == ELEMENTS));
+    hk_tensor *g = seeded(ctx, dtype, shape, "gradient", -1, 1, 0);
+    int n = 0;
+    of[n] = x;
+    direction[n++] = seeded(ctx, dtype, shape, "direction", -1, 1, 0);
+    for (int k = 0; k < spec->info->n_params && how != NUMBERS; k++) {
+        if (spec->info->params[k].role == HK_PARAM_FIXED || (how == MIXED && k % 3 == 2)) continue;
+        p[k] = parameter(ctx, dtype, shape, how, k, spec->value[k]);
+        of[n] = p[k];
+        direction[n++] = seeded(ctx, dtype, hk_tensor_shape(p[k]), "by", -1, 1, 0);
+    }
+    r.y = hk_activate_with(x, spec, p);
+    r.t = hk_jvp(ctx, r.y, n, of, direction);
+    for (int i = 0; i < 2; i++) must(hk_backward_from(ctx, hk_activate_with(x, spec, p), g));
+    r.gx = hk_grad(x);
+    for (int k = 0; k < spec->info->n_params; k++) r.gp[k] = p[k] ? hk_grad(p[k]) : NULL;
+    assert_ok(ctx);
+    return r;
+}
+
+static void check_activation(const char *text, hk_dtype dtype, hk_shape shape, given how) {
+    hk_activation_spec spec;
+    must(hk_activation_parse(cpu, text, &spec));
+    char name[128];
+    snprintf(name, sizeof name, "%s, %s, rank %d, parameters given %d", text, hk_dtype_name(dtype),
+             shape.rank, how);
+    const results want = activation_results(cpu, dtype, shape, &spec, how);
+    const results got = activation_results(gpu, dtype, shape, &spec, how);
+    const double relative = dtype == HK_F64 ? 1e-12 : same_bits() ? 0 : 1e-5;
+    expect_equal(name, "y", want.y, got.y, relative);
+    expect_equal(name, "gradient of x", want.gx, got.gx, relative);
+    expect_equal(name, "tangent", want.t, got.t, relative);
+    for (int k = 0; k < spec.info->n_params; k++) {
+        if (!want.gp[k]) continue;
+        expect_equal(name, spec.info->params[k].name, want.gp[k], got.gp[k],
+                     dtype == HK_F64 ? 1e-10 : 1e-4);
+    }
+    forget();
+}
+
+static void test_activations(void **state) {
+    (void)state;
+    static const hk_shape of[] = {
+        {1, {4101}}, {4, {3, 4, 5, 8}}, {2, {6, 10}}, {3, {2, 3, 37}}, {2, {0, 3}}};
+    for (int i = 0; i < HK__ACT_COUNT; i++)
+        for (int d = 0; d < 2; d++)
+            for (int s = 0; s < COUNT(of); s++)
+                for (int how = 0; how < GIVEN; how++) {
+                    const hk_activation_info *row = hk_activation_row(NULL, i);
+                    if (how != NUMBERS && row->n_params == 0) continue;
+                    if ((how == CHANNELS || how == MIXED) && of[s].rank < 2) continue;
+                    check_activation(activation_text(row), d ? HK_F64 : HK_F32, of[s], (given)how);
+                }
+    for (int i = 0; activation_setting(i); i++)
+        check_activation(activation_setting(i), HK_F32, of[1], SCALARS);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_activations),
+    };
+    return cmocka_run_group_tests(tests, open_both, close_both);
+}
