@@ -1,5 +1,6 @@
 /* setup.c: what a training run needs before it can start: context, images, optimizer; and its end.
    SPDX-License-Identifier: MIT */
+#include "device.h"
 #include "learned.h"
 #include "out.h"
 #include "report.h"
@@ -117,7 +118,7 @@ training *train_begin(const options *opts, train_settings *settings) {
     if (!find_folder(run)) return run;
 
     run->ctx = hk_context_create(&(hk_context_config){
-        .device = strcmp(settings->device, "cuda") == 0 ? HK_CUDA : HK_CPU,
+        .device = device_of(settings->device),
         .threads = (int)settings->threads,
         .seed = (uint64_t)settings->seed,
         .isa = settings->isa,
@@ -198,7 +199,7 @@ bool setup_training(training *run, hk_module *net) {
     run->net = net;
     if (hk_module_build(net, input, run->set->init)) return !train_failed(run, EXIT_BAD_INPUT);
     run->counts = calloc((size_t)run->classes * (size_t)run->classes, sizeof *run->counts);
-    run->loss_sum = hk_tensor_new(run->ctx, HK_F32, HK_SCALAR);
+    losses_open(&run->losses, run->ctx);
     if (!run->counts)
         hk_fail(run->ctx, HK_ERR_MEMORY, "setup", "no memory for %d classes", run->classes);
     learned_open(run);

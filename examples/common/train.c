@@ -23,30 +23,23 @@ static hk_status train_step(hk_context *ctx, void *arg) {
     hk_optimizer_zero_grad(run->opt);
     hk_tensor *logits = hk_forward(run->net, batch.x);
     hk_tensor *loss = hk_cross_entropy_smooth(logits, batch.y, run->set->label_smoothing);
-    if (hk_tensor_add(run->loss_sum, loss) || hk_backward(ctx, loss)) return hk_error(ctx);
+    if (losses_add(&run->losses, loss) || hk_backward(ctx, loss)) return hk_error(ctx);
     return hk_optimizer_step(run->opt);
 }
 
-/* Takes the losses of the newest steps, all of equally many images, into the epoch's mean. False if
-   they are not finite. */
+/* Takes the losses of the newest steps into the epoch's mean. False if they are not finite. */
 static bool take_losses(training *run) {
-    epoch_result *r = &run->last;
-    const float zero = 0;
-    if (run->new_steps == 0) return true;
-    const double loss = hk_tensor_item(run->loss_sum) / (double)run->new_steps;
-    if (hk_tensor_write(run->loss_sum, &zero, sizeof zero)) return false;
-    r->images += run->new_images;
-    r->train_loss += (loss - r->train_loss) * (double)run->new_images / (double)r->images;
-    run->new_steps = run->new_images = 0;
-    return isfinite(loss);
+    const bool finite = losses_take(&run->losses);
+    run->last.images = run->losses.seen;
+    run->last.train_loss = run->losses.mean;
+    return finite;
 }
 
 /* Books a step. The GPU goes on meanwhile: its losses are read when they are shown. False when
    training should not go on. */
 static bool book_step(training *run, int64_t images, bool next_differs) {
-    run->new_steps++;
-    run->new_images += images;
-    const int64_t seen = run->last.images + run->new_images;
+    losses_count(&run->losses, images);
+    const int64_t seen = run->losses.seen + run->losses.images;
     const bool shows = progress_due(&run->bar, seen);
     const bool takes = shows || next_differs || hk_context_describe(run->ctx).device == HK_CPU;
     if (takes && !take_losses(run)) return false;
@@ -59,6 +52,7 @@ static void train_epoch(training *run, int64_t epoch) {
     const int64_t images = hk_dataset_count(run->fit_data), batch = run->set->batch;
     int64_t left = images;
 
+    losses_begin(&run->losses);
     run->last = (epoch_result){.epoch = epoch, .lr = hk_optimizer_lr(run->opt)};
     progress_epoch(&run->bar, epoch, run->set->epochs, images);
     hk_module_train(run->net, true);

@@ -25,6 +25,7 @@
 
 #include "options.h"
 #include "progress.h"
+#include "values.h"
 
 /* What the shared options set. Where a default depends on something else (the optimizer, the
    machine), train_begin and train put in what is really used, and the log shows that. */
@@ -85,9 +86,7 @@ typedef struct training {
     progress bar;
     double started, trained; /* when the program began; seconds of training so far */
     epoch_result last;
-    hk_tensor
-        *loss_sum; /* of the steps that `last` does not know of, with their number and images */
-    int64_t new_steps, new_images;
+    losses losses;
     answers val_answers, test_answers;
     int64_t *counts;    /* (classes, classes): true class, answer; of the last evaluation */
     hk_tensor **best;   /* parameters, then buffers, of the best epoch, with --patience */
