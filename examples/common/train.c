@@ -61,6 +61,7 @@ static void train_epoch(training *run, int64_t epoch) {
         left -= size;
         stats_step_begin(run, left == 0);
         if (hk_step_run(run->ctx, train_step, run)) break;
+        run->steps++;
         stats_step_end(run);
         if (!book_step(run, size, left < batch)) break;
     }

@@ -87,6 +87,7 @@ typedef struct training {
     double started, trained; /* when the program began; seconds of training so far */
     epoch_result last;
     losses losses;
+    int64_t steps; /* in all */
     answers val_answers, test_answers;
     int64_t *counts;    /* (classes, classes): true class, answer; of the last evaluation */
     hk_tensor **best;   /* parameters, then buffers, of the best epoch, with --patience */
