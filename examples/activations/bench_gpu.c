@@ -177,17 +177,17 @@ static bool hold_against_cpu(bench *b) {
 }
 
 bool bench_on_gpu(bench *b) {
-    const int names = b->names.count, all = names + (b->naive ? COMPOSED_MOST : 0);
+    const int named = b->names.count, all = named + (b->naive ? COMPOSED_MOST : 0);
     b->report.composes = composes;
-    b->report.composed = all - names;
+    b->report.composed = all - named;
     for (int i = 0; i < all; i++) {
-        const composition *composed = i < names ? NULL : &compositions[i - names];
+        const composition *composed = i < named ? NULL : &compositions[i - named];
         bench_row *row = &b->report.rows[i];
         row->name = composed ? composed->row : b->names.item[i];
-        bench_progress(b, i < names ? i : names - 1);
+        bench_progress(b, i < named ? i : named - 1);
         if (!measure_copy(b) || !measure(b, row, composed)) return false;
     }
     const bool ok = b->no_cpu || hold_against_cpu(b);
-    bench_progress(b, names);
+    bench_progress(b, named);
     return ok;
 }
