@@ -195,6 +195,11 @@ hk_context_info hk_context_describe(const hk_context *ctx) {
     return info;
 }
 
+hk_status hk_context_wait(hk_context *ctx) {
+    if (!ctx) return HK_ERR_MEMORY;
+    return HK_ON_GPU(ctx) ? hk__gpu_wait(ctx) : ctx->status;
+}
+
 /* --- steps ------------------------------------------------------------------------------------- */
 
 /* All header arenas get room for the longest step so far, so that only a step longer than any before

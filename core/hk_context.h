@@ -62,6 +62,10 @@ __attribute__((format(printf, 4, 5)))
 HK_API hk_status
 hk_fail(hk_context *ctx, hk_status status, const char *where, const char *format, ...);
 
+/* On a GPU operations are asked for, and done later: this waits for all of them, to take the time for example. What
+   went wrong in them is the sticky error. On the CPU it does nothing. Returns the sticky status. */
+HK_API HK_WARN_UNUSED hk_status hk_context_wait(hk_context *ctx);
+
 /* Ends the step: every step-owned tensor is gone, its memory is kept for the next one. Call it after
    each training step and after each batch of an evaluation, also after an error. Returns the sticky
    status. */

@@ -57,10 +57,7 @@ struct hk__cublas {
 
 /* --- the library --------------------------------------------------------------------------------- */
 
-#ifndef HK_CUDA_LIBRARIES /* where the toolkit that hillock was built with keeps them */
-#define HK_CUDA_LIBRARIES "/usr/local/cuda/lib64"
-#endif
-
+/* Beside the toolkit that hillock was built with, else where the system looks. */
 static void *open_library(void) {
     static const char *const names[] = {"libcublas.so.13", "libcublas.so.12", "libcublas.so"};
     enum { NAMES = sizeof names / sizeof *names };
@@ -68,8 +65,8 @@ static void *open_library(void) {
     if (own && *own) return dlopen(own, RTLD_NOW | RTLD_LOCAL);
     for (int i = 0; i < 2 * NAMES; i++) {
         char path[512];
-        const bool beside = i >= NAMES;
-        snprintf(path, sizeof path, "%s%s", beside ? HK_CUDA_LIBRARIES "/" : "", names[i % NAMES]);
+        snprintf(path, sizeof path, "%s%s", i < NAMES ? HK_CUBLAS_FOLDER "/" : "",
+                 names[i % NAMES]);
         void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
         if (handle) return handle;
     }

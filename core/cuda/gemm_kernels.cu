@@ -126,7 +126,7 @@ static __device__ inline void finish(const hk__gpu_product &p, hk_real (*sum)[C:
 template <int TILE, int GROUPS>
 static __global__ void __launch_bounds__(THREADS) product(const hk__gpu_product p, bool whole_a, bool whole_b) {
     typedef cut<TILE, GROUPS> C;
-    __shared__ alignas(16) hk_real room[C::room];
+    __shared__ __align__(16) hk_real room[C::room];
     const int64_t across = (p.n + TILE - 1) / TILE;
     const int64_t row0 = blockIdx.x / across * TILE, column0 = blockIdx.x % across * TILE;
     const operand a = {(const hk_real *)p.a + blockIdx.y * p.step_a, p.lda, p.m, p.k, !p.trans_a, whole_a};

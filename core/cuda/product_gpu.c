@@ -33,7 +33,6 @@ static int64_t stride_of(const hk_tensor *t, const hk_tensor *out, int axis) {
 }
 
 static void collect(batch *l, const hk_tensor *out, const hk_tensor *a, const hk_tensor *b) {
-    memset(l, 0, sizeof *l);
     for (int axis = 0; axis < out->shape.rank - 2; axis++) {
         const int64_t dim = out->shape.dim[axis], sa = stride_of(a, out, axis),
                       sb = stride_of(b, out, axis), sc = out->stride[axis];
@@ -71,13 +70,11 @@ static void take_count(batch *l, hk__gpu_product *p) {
     p->step_a = l->a[longest];
     p->step_b = l->b[longest];
     p->step_c = l->c[longest];
-    for (int i = longest; i + 1 < l->rank; i++) {
-        l->dim[i] = l->dim[i + 1];
-        l->a[i] = l->a[i + 1];
-        l->b[i] = l->b[i + 1];
-        l->c[i] = l->c[i + 1];
-    }
-    l->rank--;
+    const int last = --l->rank;
+    l->dim[longest] = l->dim[last];
+    l->a[longest] = l->a[last];
+    l->b[longest] = l->b[last];
+    l->c[longest] = l->c[last];
 }
 
 /* One call for each place in the axes that are left, of which there are seldom any. */
@@ -120,7 +117,7 @@ hk_status hk__product_gpu(hk_context *ctx, hk_tensor *out, const hk__matrix *a, 
     p.c = out->data;
     p.ldc = p.n;
     p.accumulate = accumulate;
-    batch leading;
+    batch leading = {.rank = 0};
     collect(&leading, out, a->t, b->t);
     stack(&leading, &p);
     take_count(&leading, &p);
