@@ -318,8 +318,11 @@ static cudaError_t find_first(hk__gpu_graph *g) {
         error = cudaGraphNodeGetType(nodes[i], &type);
         if (error != cudaSuccess || type != cudaGraphNodeTypeKernel) continue;
         cudaKernelNodeParams params;
-        error = cudaGraphKernelNodeGetParams(nodes[i], &params);
-        if (error != cudaSuccess || params.func != (void *)set_cells) continue;
+        if (cudaGraphKernelNodeGetParams(nodes[i], &params) != cudaSuccess) {
+            (void)cudaGetLastError(); /* cuBLAS's own: this runtime does not know it */
+            continue;
+        }
+        if (params.func != (void *)set_cells) continue;
         g->first = nodes[i];
         g->params = params;
         g->sets++;
