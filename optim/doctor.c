@@ -4,12 +4,11 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 /* --- the optimizer's state -------------------------------------------------------------------- */
 
 typedef struct optimizer_copy {
-    char *state;
+    void *state; /* in memory of the context */
     size_t size;
     int64_t steps;
 } optimizer_copy;
@@ -18,16 +17,16 @@ static hk_status copy_optimizer(hk_context *ctx, const hk_optimizer *opt, optimi
     if (!opt) return HK_OK;
     copy->steps = opt->steps;
     copy->size = opt->state ? (size_t)opt->cls.n_state * (size_t)opt->lines * HK_ALIGN : 0;
-    copy->state = malloc(copy->size + 1);
+    copy->state = hk__values_alloc(ctx, copy->size, false);
     if (!copy->state) return hk_fail(ctx, HK_ERR_MEMORY, "doctor", "no memory");
-    if (copy->size > 0) memcpy(copy->state, opt->state, copy->size);
-    return HK_OK;
+    if (copy->size > 0) hk__values_copy(ctx, copy->state, opt->state, copy->size);
+    return ctx->status;
 }
 
-static void restore_optimizer(hk_optimizer *opt, const optimizer_copy *copy) {
+static void restore_optimizer(hk_context *ctx, hk_optimizer *opt, const optimizer_copy *copy) {
     if (!opt || !copy->state) return;
     opt->steps = copy->steps;
-    if (copy->size > 0) memcpy(opt->state, copy->state, copy->size);
+    if (copy->size > 0) hk__values_copy(ctx, opt->state, copy->state, copy->size);
 }
 
 /* --- the steps -------------------------------------------------------------------------------- */
@@ -78,19 +77,17 @@ static hk_status run_steps(hk__doctor *d) {
 
 /* --- putting back ----------------------------------------------------------------------------- */
 
+/* Also after an error. */
 static void put_back(hk__doctor *d, const optimizer_copy *copy) {
+    const hk_status status = d->ctx->status;
+    d->ctx->status = HK_OK;
     for (int i = 0; i < d->n_params; i++) {
-        hk_tensor *p = d->params[i].param;
-        memcpy(p->data, d->params[i].start->data,
-               (size_t)hk_shape_count(p->shape) * hk_dtype_size(p->dtype));
-        hk_zero_grad(p);
+        hk__doctor_copy(d->params[i].param, d->params[i].start);
+        hk_zero_grad(d->params[i].param);
     }
-    for (int i = 0; i < d->n_buffers; i++) {
-        hk_tensor *b = d->net->all_buffers[i];
-        memcpy(b->data, d->buffers[i]->data,
-               (size_t)hk_shape_count(b->shape) * hk_dtype_size(b->dtype));
-    }
-    restore_optimizer(d->opt, copy);
+    for (int i = 0; i < d->n_buffers; i++) hk__doctor_copy(d->net->all_buffers[i], d->buffers[i]);
+    restore_optimizer(d->ctx, d->opt, copy);
+    if (status != HK_OK) d->ctx->status = status;
 }
 
 static hk_status check(hk_module *net, const hk_doctor_config *config, const hk_diagnosis *result) {
@@ -118,7 +115,7 @@ static hk_status examine(hk__doctor *d, hk_diagnosis *result) {
         status = d->ctx->status;
     }
     if (!d->config.keep && d->n_params > 0) put_back(d, &copy);
-    free(copy.state);
+    hk__values_free(d->ctx, copy.state);
     return status;
 }
 
