@@ -184,7 +184,7 @@ static __global__ void __launch_bounds__(1024) rows_in_blocks(row_job job) {
 template <class Op, class W, int deep>
 static __global__ void __launch_bounds__(1024) rows_in_clusters(row_job job) {
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
-    HK_SHARED_ROOM(double, room);
+    HK_SHARED(double, room);
     const int blocks = (int)hk__cluster_size();
     cluster_team team = {(int)(hk__cluster_rank() * blockDim.x + threadIdx.x),
                          (int)blockDim.x * blocks, room, 0};
