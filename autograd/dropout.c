@@ -4,6 +4,8 @@
    Both are y = mask ? scale·x + on : off with a random mask of bytes, which output 1 keeps for backward. */
 #include <math.h>
 
+#include "dropout_kernels.h"
+#include "gpu.h"
 #include "hk_image_ops.h"
 #include "random.h"
 #include "pointwise_kernels.h"
@@ -58,6 +60,14 @@ static hk_status dropout_forward(hk_op_call *c) {
                   .threshold = (uint32_t)ceil(attr->p * 0x1p24),
                   .count = hk_shape_count(drawn),
                   .mask = c->out[1]->data};
+    if (HK_ON_GPU(c->ctx)) {
+        const int64_t plane = j.count > 0 ? hk_shape_count(x->shape) / j.count : 0;
+        x = hk_contiguous(x);
+        if (x)
+            hk__dropout_tables[x->dtype]->drop(c->ctx, j.stream.key, j.threshold, attr->param,
+                                               j.count, plane, x->data, j.mask, c->out[0]->data);
+        return c->ctx->status;
+    }
     hk__run(c->ctx, (j.count + BLOCK - 1) / BLOCK, mask_block, &j);
     masked(c, c->out[0], x, attr->param, false);
     return c->ctx->status;
@@ -146,6 +156,11 @@ hk_tensor *hk_uniform_like(hk_tensor *x, double low, double high, const char *st
     uniform_job j = {hk_random_stream(x->ctx->config.seed, stream, x->ctx->train_step), low,
                      high - low, hk__empty(x->ctx, x->dtype, x->shape)};
     if (!j.out) return NULL;
+    if (HK_ON_GPU(x->ctx)) {
+        hk__dropout_tables[x->dtype]->uniform(x->ctx, j.stream.key, j.low, j.width,
+                                              hk_shape_count(x->shape), j.out->data);
+        return j.out;
+    }
     hk__run(x->ctx, (hk_shape_count(x->shape) + BLOCK - 1) / BLOCK, uniform_block, &j);
     return j.out;
 }

@@ -40,7 +40,7 @@ static hk_status check_labels(hk_op_call *c, const hk_tensor *logits, const hk_t
     const int64_t n = logits->shape.dim[0], classes = logits->shape.dim[1];
     if (n == 0) return hk__shapes_differ(c, "an empty batch has no mean loss", logits, labels);
     const int32_t *label = labels->data;
-    for (int64_t i = 0; i < n; i++)
+    for (int64_t i = 0; i < n && !HK_ON_GPU(c->ctx); i++) /* a GPU looks at them as it goes */
         if (label[i] < 0 || label[i] >= classes)
             return hk_fail(c->ctx, HK_ERR_ARGUMENT, c->op->name,
                            "label %d at position %lld is outside of 0 to %lld", (int)label[i],
@@ -81,9 +81,14 @@ static hk_status cross_entropy_forward(hk_op_call *c) {
     HK_TRY(check_labels(c, x, labels));
     if (!hk_op_output(c, 0, x->dtype, HK_SCALAR) || !hk_op_output(c, 1, x->dtype, x->shape))
         return c->ctx->status;
-    const hk__mark mark = hk__arena_mark(&c->ctx->scratch);
     loss_job j = job_for(c, x, labels);
     j.out = c->out[1]->data;
+    if (HK_ON_GPU(c->ctx)) {
+        hk__row_gpu_tables[x->dtype]->cross_entropy(c->ctx, j.rows.rows, j.rows.n, j.x, j.labels,
+                                                    j.smoothing, j.out, c->out[0]->data);
+        return c->ctx->status;
+    }
+    const hk__mark mark = hk__arena_mark(&c->ctx->scratch);
     j.losses = hk__scratch(c->ctx, (size_t)j.rows.rows * sizeof(double));
     if (!j.losses) return c->ctx->status;
     hk__rows_run(c->ctx, &j.rows, loss_block, &j);
@@ -104,22 +109,27 @@ static void loss_slope_block(void *arg, int64_t block, int worker) {
                                      j->scale, j->out + r * rows->bytes, j->accumulate);
 }
 
-/* out (+)= scale·(p - target): with scale = g/n the gradient of the logits. */
-static void loss_slope(hk_op_call *c, hk_tensor *out, double scale, bool accumulate) {
+/* out (+)= g/n·(p - target), the gradient of the logits; g: a scalar, NULL for 1. */
+static void loss_slope(hk_op_call *c, hk_tensor *out, hk_tensor *g, bool accumulate) {
     hk_tensor *labels = hk_contiguous(c->in[1]);
     if (!labels) return;
     loss_job j = job_for(c, c->out[1], labels);
     j.out = out->data;
-    j.scale = scale;
     j.accumulate = accumulate;
+    if (HK_ON_GPU(c->ctx)) {
+        hk__row_gpu_tables[out->dtype]->cross_entropy_slope(c->ctx, j.rows.rows, j.rows.n, j.x,
+                                                            j.labels, j.smoothing,
+                                                            g ? g->data : NULL, j.out, accumulate);
+        return;
+    }
+    j.scale = (g ? hk_tensor_item(g) : 1) / (double)j.rows.rows;
     hk__rows_run(c->ctx, &j.rows, loss_slope_block, &j);
 }
 
 static hk_status cross_entropy_backward(hk_op_call *c) {
     bool accumulate;
     hk_tensor *gin = hk__grad_target(c, 0, &accumulate);
-    if (gin)
-        loss_slope(c, gin, hk_tensor_item(c->gout[0]) / (double)c->in[1]->shape.dim[0], accumulate);
+    if (gin) loss_slope(c, gin, c->gout[0], accumulate);
     return c->ctx->status;
 }
 
@@ -127,7 +137,7 @@ static hk_status cross_entropy_backward(hk_op_call *c) {
 static hk_status cross_entropy_jvp(hk_op_call *c) {
     hk_tensor *slope = hk__empty(c->ctx, c->out[1]->dtype, c->out[1]->shape);
     if (!slope) return c->ctx->status;
-    loss_slope(c, slope, 1.0 / (double)c->in[1]->shape.dim[0], false);
+    loss_slope(c, slope, NULL, false);
     return hk_op_add_tangent(c, 0, hk_sum(hk_mul(slope, c->tin[0]), HK_ALL_AXES, false));
 }
 
@@ -164,6 +174,15 @@ double hk_accuracy(hk_tensor *logits, hk_tensor *labels) {
     }
     const int64_t n = hk_shape_count(labels->shape);
     int64_t right = 0;
+    if (HK_ON_GPU(logits->ctx)) {
+        const hk__mark mark = hk__arena_mark(&logits->ctx->gpu_scratch);
+        int64_t *count = hk__gpu_scratch(logits->ctx, sizeof *count);
+        if (!count) return none;
+        hk__row_gpu_tables[HK_F32]->equal(logits->ctx, n, answers->data, labels->data, count);
+        hk__gpu_read(logits->ctx, &right, count, sizeof right);
+        hk__arena_rewind(&logits->ctx->gpu_scratch, mark);
+        return n > 0 && logits->ctx->status == HK_OK ? (double)right / (double)n : none;
+    }
     for (int64_t i = 0; i < n; i++)
         right += ((int32_t *)answers->data)[i] == ((int32_t *)labels->data)[i];
     return n > 0 ? (double)right / (double)n : none;

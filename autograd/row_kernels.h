@@ -3,7 +3,7 @@
 #ifndef HK_ROW_KERNELS_H
 #define HK_ROW_KERNELS_H
 
-#include "context.h"
+#include "gpu.h"
 #include "tensor.h"
 
 /* Rows have n elements of the stamp's type. out overlaps nothing. */
@@ -22,6 +22,24 @@ typedef struct hk__row_kernels {
 
 HK_STAMP_TABLES(hk__row_kernels, hk__row);
 
+/* On a GPU: whole tensors of contiguous rows, in the device's memory. */
+typedef struct hk__row_gpu {
+    void (*softmax)(hk_context *ctx, int64_t rows, int64_t n, bool log, const void *x, void *y);
+    void (*slope)(hk_context *ctx, int64_t rows, int64_t n, bool log, const void *y, const void *g,
+                  void *out, bool accumulate);
+    /* p = softmax(x); loss: the mean of all rows'. A label out of range is flagged, and 0 stands for it. */
+    void (*cross_entropy)(hk_context *ctx, int64_t rows, int64_t n, const void *x,
+                          const int32_t *labels, double smoothing, void *p, void *loss);
+    /* out (+)= g/rows·(p - target); g: one element, NULL for 1. */
+    void (*cross_entropy_slope)(hk_context *ctx, int64_t rows, int64_t n, const void *p,
+                                const int32_t *labels, double smoothing, const void *g, void *out,
+                                bool accumulate);
+    /* How many of n numbers are equal. */
+    void (*equal)(hk_context *ctx, int64_t n, const int32_t *a, const int32_t *b, int64_t *count);
+} hk__row_gpu;
+
+HK_GPU_TABLES(hk__row_gpu, hk__row_gpu);
+
 /* --- rows dealt to threads ------------------------------------------------------------------------- */
 
 /* What the two users of these kernels have in common; the first member of their jobs. */
@@ -34,7 +52,7 @@ typedef struct hk__rows {
 static inline hk__rows hk__rows_of(const hk_tensor *t) {
     enum { BLOCK = 8192 }; /* elements */
     hk__rows r;
-    r.k = hk__row_tables[hk__stamp_of(t->ctx, t->dtype)];
+    r.k = HK_ON_GPU(t->ctx) ? NULL : hk__row_tables[hk__stamp_of(t->ctx, t->dtype)];
     r.n = t->shape.rank > 0 ? t->shape.dim[t->shape.rank - 1] : 1;
     r.bytes = r.n * (int64_t)hk_dtype_size(t->dtype);
     r.rows = r.n > 0 ? hk_shape_count(t->shape) / r.n : 0;

@@ -40,7 +40,10 @@ static hk_status value_forward(hk_op_call *c, bool log) {
     hk_tensor *x = hk_contiguous(c->in[0]);
     if (!x || !hk_op_output(c, 0, x->dtype, x->shape)) return c->ctx->status;
     softmax_job j = {.rows = hk__rows_of(x), .log = log, .x = x->data, .out = c->out[0]->data};
-    hk__rows_run(c->ctx, &j.rows, value_block, &j);
+    if (HK_ON_GPU(c->ctx))
+        hk__row_gpu_tables[x->dtype]->softmax(c->ctx, j.rows.rows, j.rows.n, log, j.x, j.out);
+    else
+        hk__rows_run(c->ctx, &j.rows, value_block, &j);
     return c->ctx->status;
 }
 
@@ -55,7 +58,11 @@ static hk_status value_backward(hk_op_call *c, bool log) {
                      .g = g->data,
                      .out = gin->data,
                      .accumulate = accumulate};
-    hk__rows_run(c->ctx, &j.rows, slope_block, &j);
+    if (HK_ON_GPU(c->ctx))
+        hk__row_gpu_tables[g->dtype]->slope(c->ctx, j.rows.rows, j.rows.n, log, j.x, j.g, j.out,
+                                            accumulate);
+    else
+        hk__rows_run(c->ctx, &j.rows, slope_block, &j);
     return c->ctx->status;
 }
 

@@ -99,6 +99,8 @@ static void *gpu_chunk(void *ctx, size_t bytes) { return hk__gpu_alloc(ctx, byte
 static void gpu_chunk_free(void *ctx, void *p) { hk__gpu_free(ctx, p); }
 
 static hk_status open_gpu(hk_context *ctx) {
+    const char *tf32 = getenv("HILLOCK_TF32");
+    if (tf32 && *tf32 && strcmp(tf32, "0") != 0) ctx->config.tf32 = true;
     HK_TRY(hk__gpu_open(ctx));
     ctx->gpu_memory.source = ctx->gpu_scratch.source =
         (hk__chunk_source){gpu_chunk, gpu_chunk_free, ctx};
@@ -174,16 +176,28 @@ void hk_context_destroy(hk_context *ctx) {
 
 hk_context_info hk_context_describe(const hk_context *ctx) {
     if (!ctx) return (hk_context_info){.isa = "", .blas = ""};
-    return (hk_context_info){.device = ctx->config.device,
-                             .dtype = ctx->config.dtype,
-                             .threads = hk__pool_threads(ctx->pool),
-                             .seed = ctx->config.seed,
-                             .isa = hk__stamp_name(ctx->stamp),
-                             .blas = ctx->blas_text,
-                             .has_blas = ctx->use_blas,
-                             .step = ctx->step,
-                             .replayed = ctx->replayed,
-                             .step_bytes = ctx->memory.most};
+    hk_context_info info = {.device = ctx->config.device,
+                            .dtype = ctx->config.dtype,
+                            .threads = hk__pool_threads(ctx->pool),
+                            .seed = ctx->config.seed,
+                            .isa = hk__stamp_name(ctx->stamp),
+                            .blas = ctx->blas_text,
+                            .has_blas = ctx->use_blas,
+                            .step = ctx->step,
+                            .replayed = ctx->replayed,
+                            .step_bytes = ctx->memory.most};
+    if (HK_ON_GPU(ctx)) {
+        info.isa = hk__gpu_name(ctx);
+        info.blas = hk__cublas_text(&info.has_blas);
+        info.tf32 = ctx->config.tf32;
+        info.step_bytes = ctx->gpu_memory.most;
+    }
+    return info;
+}
+
+hk_status hk_context_wait(hk_context *ctx) {
+    if (!ctx) return HK_ERR_MEMORY;
+    return HK_ON_GPU(ctx) ? hk__gpu_wait(ctx) : ctx->status;
 }
 
 /* --- steps ------------------------------------------------------------------------------------- */

@@ -8,7 +8,9 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "conv_gpu.h"
 #include "gemm.h"
+#include "gpu.h"
 #include "map.h"
 
 enum {
@@ -124,19 +126,28 @@ static void map_places(const hk__conv_plan *p, int32_t *place, int32_t *column,
         }
 }
 
+/* Strides and dilations may be anything: rows times columns may not fit into 64 bits. */
+static hk_status check_size(hk_context *ctx, const hk__conv *c, int64_t rows, int64_t cols,
+                            int64_t lanes, int64_t width) {
+    if (cols <= INT32_MAX / rows && rows * cols <= INT32_MAX / c->ic - 3 * lanes - 4 &&
+        c->kh * c->kw * c->ic <= INT32_MAX / 16 && c->oh * c->ow * (width + lanes) <= INT32_MAX)
+        return HK_OK;
+    return hk_fail(ctx, HK_ERR_SHAPE, "conv2d", "an image of %lld x %lld x %lld is too large",
+                   (long long)c->ic, (long long)c->h, (long long)c->w);
+}
+
+static int64_t rows_of(const hk__conv *c) { return (c->oh - 1) * c->sh + (c->kh - 1) * c->dh + 1; }
+static int64_t cols_of(const hk__conv *c) { return (c->ow - 1) * c->sw + (c->kw - 1) * c->dw + 1; }
+
 /* The sizes, which are all that forward needs. */
 static hk_status make_plan(hk_context *ctx, const hk__conv_kernels *k,
                            const hk__gemm_kernels *tiles, const hk__conv *c, hk__conv_plan *p) {
     const int64_t lanes = k->lanes;
     *p = (hk__conv_plan){.c = *c, .places = c->oh * c->ow};
-    p->rows = (c->oh - 1) * c->sh + (c->kh - 1) * c->dh + 1;
-    p->cols = (c->ow - 1) * c->sw + (c->kw - 1) * c->dw + 1;
+    p->rows = rows_of(c);
+    p->cols = cols_of(c);
     p->width = ceil_div(c->oc, lanes) * lanes;
-    /* Strides and dilations may be anything: rows times columns may not fit into 64 bits. */
-    if (p->cols > INT32_MAX / p->rows || p->rows * p->cols > INT32_MAX / c->ic - 3 * lanes - 4 ||
-        c->kh * c->kw * c->ic > INT32_MAX / 16 || p->places * (p->width + lanes) > INT32_MAX)
-        return hk_fail(ctx, HK_ERR_SHAPE, "conv2d", "an image of %lld x %lld x %lld is too large",
-                       (long long)c->ic, (long long)c->h, (long long)c->w);
+    HK_TRY(check_size(ctx, c, p->rows, p->cols, lanes, p->width));
     p->image = p->rows * p->cols * c->ic + (lanes + 4) * c->ic + 2 * lanes;
     const bool dense = is_dense(c);
     p->outer = dense ? 1 : c->kh;
@@ -247,6 +258,11 @@ static hk_status begin(hk_context *ctx, hk_dtype dtype, const hk__conv *c, job *
 hk_status hk__conv_forward(hk_context *ctx, hk_dtype dtype, const hk__conv *c, const void *x,
                            const void *w, const void *bias, void *y, hk__conv_take *take,
                            void *arg) {
+    if (HK_ON_GPU(ctx)) {
+        HK_TRY(check_size(ctx, c, rows_of(c), cols_of(c), 1, c->oc));
+        hk__conv_gpu_tables[dtype]->forward(ctx, c, x, w, bias, y);
+        return ctx->status;
+    }
     job j = {.x = x, .w = w, .bias = bias, .y = y, .take = take, .arg = arg};
     const hk__mark mark = hk__arena_mark(&ctx->scratch);
     if (begin(ctx, dtype, c, &j) == HK_OK) {
@@ -355,6 +371,11 @@ static hk_status prepare(hk_context *ctx, job *j) {
 
 hk_status hk__conv_backward(hk_context *ctx, hk_dtype dtype, const hk__conv *c,
                             const hk__conv_gradients *to) {
+    if (HK_ON_GPU(ctx)) {
+        HK_TRY(check_size(ctx, c, rows_of(c), cols_of(c), 1, c->oc));
+        hk__conv_gpu_tables[dtype]->backward(ctx, c, to);
+        return ctx->status;
+    }
     job j = {.to = to};
     const hk__mark mark = hk__arena_mark(&ctx->scratch);
     if (begin(ctx, dtype, c, &j) == HK_OK && plan_backward(ctx, j.k, &j.p) == HK_OK &&

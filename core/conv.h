@@ -17,12 +17,14 @@ hk_status hk__conv_forward(hk_context *ctx, hk_dtype dtype, const hk__conv *c, c
                            void *arg);
 
 /* The gradients, each NULL if it is not needed, else written in full or added to. g: (n, oc·groups, oh, ow), or NULL
-   and `make` writes that of one image. */
+   and `make` writes that of one image. On a GPU there is no `make`: with `winner`, g is the gradient of what a max
+   pooling of 2 x 2 makes of y, and the winners are its. */
 typedef void hk__conv_make(void *arg, int64_t image, void *g, int worker);
 typedef struct hk__conv_gradients {
     const void *x, *w, *g;
     hk__conv_make *make;
     void *arg;
+    const uint8_t *winner;
     void *gx, *gw, *gb;
     bool add_x, add_w, add_b;
 } hk__conv_gradients;

@@ -19,6 +19,8 @@ typedef struct hk_context_config {
     const char *isa;  /* "base", "avx2" or "avx512"; NULL: $HILLOCK_ISA, else the best there is */
     bool no_blas;     /* true: own kernels only. $HILLOCK_BLAS=off does the same */
     bool no_graph;    /* GPU: true: hk_step_run runs each step's function itself */
+    bool
+        tf32; /* GPU: products of f32 matrices may round what they multiply to 10 bits. $HILLOCK_TF32=1 */
 } hk_context_config;
 
 /* Never fails silently: returns NULL only when memory is exhausted. If what was asked for cannot be
@@ -35,9 +37,10 @@ typedef struct hk_context_info {
     hk_dtype dtype;
     int threads;
     uint64_t seed;
-    const char *isa;  /* "avx512" */
-    const char *blas; /* "OpenBLAS 0.3.21 SkylakeX", or why there is none */
+    const char *isa;  /* "avx512"; on a GPU its name: "NVIDIA H100, sm_90" */
+    const char *blas; /* "OpenBLAS 0.3.21 SkylakeX", or why there is none; on a GPU "cuBLAS 13.0" */
     bool has_blas;
+    bool tf32;
     uint64_t step;     /* number of the current step, from 1 */
     uint64_t replayed; /* GPU: steps that hk_step_run replayed */
     size_t step_bytes; /* most memory a step has needed so far */
@@ -58,6 +61,10 @@ __attribute__((format(printf, 4, 5)))
 #endif
 HK_API hk_status
 hk_fail(hk_context *ctx, hk_status status, const char *where, const char *format, ...);
+
+/* On a GPU operations are asked for, and done later: this waits for all of them, to take the time for example. What
+   went wrong in them is the sticky error. On the CPU it does nothing. Returns the sticky status. */
+HK_API HK_WARN_UNUSED hk_status hk_context_wait(hk_context *ctx);
 
 /* Ends the step: every step-owned tensor is gone, its memory is kept for the next one. Call it after
    each training step and after each batch of an evaluation, also after an error. Returns the sticky

@@ -70,10 +70,17 @@ HK_API void *hk_tensor_data(hk_tensor *t);
 HK_API HK_WARN_UNUSED hk_status hk_tensor_read(hk_tensor *t, void *out, size_t size);
 HK_API HK_WARN_UNUSED hk_status hk_tensor_write(hk_tensor *t, const void *data, size_t size);
 HK_API double hk_tensor_item(hk_tensor *t);
+/* The elements, row-major, where the host can read them: in place if t is contiguous and in the host's memory, else a
+   copy that lives until the end of the step. */
+HK_API const void *hk_tensor_values(hk_tensor *t);
 
 /* dst = src, element by element; equal shapes, dtypes and layouts may differ; dst is a kept tensor.
    The only way from one context to another. */
 HK_API HK_WARN_UNUSED hk_status hk_tensor_copy(hk_tensor *dst, hk_tensor *src);
+
+/* dst += src, element by element; equal shapes and dtypes; dst is a kept tensor of floats. So a sum over steps, such as
+   that of their losses, needs no reading in each of them. */
+HK_API HK_WARN_UNUSED hk_status hk_tensor_add(hk_tensor *dst, hk_tensor *src);
 
 HK_END_DECLS
 #endif

@@ -325,3 +325,21 @@ void hk__fill(hk_context *ctx, hk_tensor *dst, double value) {
     hk_tensor scalar = {.ctx = ctx, .data = &value, .dtype = HK_F64};
     hk__convert(ctx, dst, &scalar);
 }
+
+hk_status hk_tensor_add(hk_tensor *dst, hk_tensor *src) {
+    if (!dst || !src) return HK_ERR_ARGUMENT;
+    hk_context *ctx = dst->ctx;
+    char a[160], b[160];
+    HK_TRY(hk__check(ctx, dst, "tensor_add"));
+    HK_TRY(hk__check(ctx, src, "tensor_add"));
+    if (dst->step != 0)
+        return hk_fail(ctx, HK_ERR_ARGUMENT, "tensor_add", "the target is no kept tensor");
+    if (!hk_shape_equal(dst->shape, src->shape))
+        return hk_fail(ctx, HK_ERR_SHAPE, "tensor_add", "shapes differ: %s and %s",
+                       hk__tensor_text(dst, a, sizeof a), hk__tensor_text(src, b, sizeof b));
+    if (dst->dtype != src->dtype || (dst->dtype != HK_F32 && dst->dtype != HK_F64))
+        return hk_fail(ctx, HK_ERR_DTYPE, "tensor_add", "both must be f32 or f64, not %s and %s",
+                       hk_dtype_name(dst->dtype), hk_dtype_name(src->dtype));
+    hk__copy(ctx, dst, src, true);
+    return ctx->status;
+}

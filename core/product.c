@@ -3,34 +3,28 @@
 #include "product.h"
 
 #include "gemm.h"
+#include "gpu.h"
 #include "map.h"
+#include "product_gpu.h"
 
-/* How the last two axes of a tensor lie in memory. */
-typedef struct matrix {
-    hk_tensor *t;
-    bool transposed;
-    int64_t ld;
-} matrix;
-
-/* Row-major or column-major as it is; anything else is copied first. */
-static bool as_matrix(hk_context *ctx, hk_tensor *t, matrix *m) {
+bool hk__as_matrix(hk_context *ctx, hk_tensor *t, hk__matrix *m) {
     const int r = t->shape.rank;
     const int64_t rows = t->shape.dim[r - 2], cols = t->shape.dim[r - 1];
     const int64_t row = rows == 1 ? cols : t->stride[r - 2], col = cols == 1 ? 1 : t->stride[r - 1];
     if (col == 1 && row >= cols) {
-        *m = (matrix){t, false, row > 0 ? row : 1};
+        *m = (hk__matrix){t, false, row > 0 ? row : 1};
         return true;
     }
     const int64_t col_step = cols == 1 ? rows : t->stride[r - 1],
                   row_step = rows == 1 ? 1 : t->stride[r - 2];
     if (row_step == 1 && col_step >= rows) {
-        *m = (matrix){t, true, col_step > 0 ? col_step : 1};
+        *m = (hk__matrix){t, true, col_step > 0 ? col_step : 1};
         return true;
     }
     hk_tensor *copy = hk__empty(ctx, t->dtype, t->shape);
     if (!copy) return false;
     hk__copy(ctx, copy, t, false);
-    *m = (matrix){copy, false, cols > 0 ? cols : 1};
+    *m = (hk__matrix){copy, false, cols > 0 ? cols : 1};
     return true;
 }
 
@@ -53,8 +47,9 @@ hk_status hk__product(hk_context *ctx, hk_tensor *out, hk_tensor *a, hk_tensor *
     int64_t jobs = 1;
     for (int i = 0; i < r - 2; i++) jobs *= out->shape.dim[i];
     if (jobs * m * n == 0) return ctx->status;
-    matrix left, right;
-    if (!as_matrix(ctx, a, &left) || !as_matrix(ctx, b, &right)) return ctx->status;
+    hk__matrix left, right;
+    if (!hk__as_matrix(ctx, a, &left) || !hk__as_matrix(ctx, b, &right)) return ctx->status;
+    if (HK_ON_GPU(ctx)) return hk__product_gpu(ctx, out, &left, &right, bias, accumulate);
     const hk__mark mark = hk__arena_mark(&ctx->scratch);
     hk__gemm *job = hk__scratch(ctx, (size_t)jobs * sizeof *job);
     for (int64_t i = 0; job && i < jobs; i++)

@@ -10,6 +10,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "gpu.h"
 #include "map.h"
 #include "reduce_kernels.h"
 
@@ -250,6 +251,8 @@ bool hk__reduce(hk_context *ctx, hk__reduction kind, hk_tensor *out, hk_tensor *
         if (!accumulate) hk__fill(ctx, out, 0);
         return true;
     }
+    if (HK_ON_GPU(ctx))
+        return hk__reduce_gpu_tables[x->dtype]->reduce(ctx, kind, out, x, axes, scale, accumulate);
     if (kind == HK__ARGMAX) {
         argmax(ctx, out, x, axes);
         return true;
@@ -296,7 +299,20 @@ static void squares_block(void *arg, int64_t block, int worker) {
     j->partial[block] = j->k->sum_squares(n, j->x + first * (int64_t)j->size);
 }
 
+static double squares_on_gpu(hk_context *ctx, hk_dtype dtype, const void *x, int64_t n) {
+    double total = NAN;
+    const hk__mark mark = hk__arena_mark(&ctx->gpu_scratch);
+    double *there = hk__gpu_scratch(ctx, sizeof *there);
+    if (there) {
+        hk__reduce_gpu_tables[dtype]->sum_squares(ctx, x, n, there);
+        hk__gpu_read(ctx, &total, there, sizeof total);
+    }
+    hk__arena_rewind(&ctx->gpu_scratch, mark);
+    return total;
+}
+
 double hk__sum_squares(hk_context *ctx, hk_dtype dtype, const void *x, int64_t n) {
+    if (HK_ON_GPU(ctx)) return squares_on_gpu(ctx, dtype, x, n);
     const hk__mark mark = hk__arena_mark(&ctx->scratch);
     const int64_t blocks = ceil_div(n, PART);
     squares_job j = {.k = hk__reduce_tables[hk__stamp_of(ctx, dtype)],
@@ -314,6 +330,7 @@ double hk__sum_squares(hk_context *ctx, hk_dtype dtype, const void *x, int64_t n
 
 int64_t hk__first_nonfinite(hk_context *ctx, hk_tensor *x) {
     if (x->dtype != HK_F32 && x->dtype != HK_F64) return -1;
+    if (HK_ON_GPU(ctx)) return hk__reduce_gpu_tables[x->dtype]->first_nonfinite(ctx, x);
     const hk__reduce_kernels *k = hk__reduce_tables[hk__stamp_of(ctx, x->dtype)];
     const int64_t count = hk_shape_count(x->shape);
     if (count > 0 && hk__is_contiguous(x)) return k->first_nonfinite(count, x->data);

@@ -366,6 +366,15 @@ double hk_tensor_item(hk_tensor *t) {
     return none;
 }
 
+const void *hk_tensor_values(hk_tensor *t) {
+    if (!t || hk__check(t->ctx, t, "tensor_values") != HK_OK) return NULL;
+    if (!t->ctx->gpu && hk__is_contiguous(t)) return t->data;
+    const size_t size = bytes_of(t->dtype, t->shape);
+    void *copy = hk__arena_alloc(&t->ctx->memory, size);
+    if (!copy) hk_fail(t->ctx, HK_ERR_MEMORY, "tensor_values", "no memory for %zu bytes", size);
+    return copy && hk_tensor_read(t, copy, size) == HK_OK ? copy : NULL;
+}
+
 const void *hk__host_view(hk_tensor *t) {
     if (!HK_ON_GPU(t->ctx)) return t->data;
     void *copy = hk__scratch(t->ctx, bytes_of(t->dtype, t->shape));

@@ -24,7 +24,6 @@ struct hk_loader {
     int cells;
     int64_t *order_there;
     int64_t *numbers; /* `order` as numbers in the root; NULL: they are the same */
-    int64_t size;     /* of the last batch */
 };
 
 static void destroy(hk__object *object) {
@@ -138,6 +137,11 @@ static int64_t next_size(const hk_loader *loader) {
     return left < loader->batch ? left : loader->batch;
 }
 
+/* Of all batches but an epoch's last. */
+static int64_t usual_size(const hk_loader *loader) {
+    return loader->ds->count < loader->batch ? loader->ds->count : loader->batch;
+}
+
 /* What kernels read of the coming batch. */
 static void set_cells(hk_loader *loader) {
     hk_context *ctx = loader->object.ctx;
@@ -149,7 +153,7 @@ static void set_cells(hk_loader *loader) {
 static bool prepare(hk__object *object) {
     hk_loader *loader = (hk_loader *)object;
     turn(loader);
-    if (next_size(loader) != loader->size) return false;
+    if (next_size(loader) != usual_size(loader)) return false;
     set_order(loader);
     set_cells(loader);
     return true;
@@ -157,7 +161,7 @@ static bool prepare(hk__object *object) {
 
 static void replayed(hk__object *object) {
     hk_loader *loader = (hk_loader *)object;
-    loader->next += loader->size;
+    loader->next += usual_size(loader);
 }
 
 bool hk_loader_next(hk_loader *loader, hk_batch *batch) {
@@ -203,7 +207,6 @@ bool hk_loader_next(hk_loader *loader, hk_batch *batch) {
     *batch = (hk_batch){
         .x = x, .y = y, .size = size, .index = loader->next / loader->batch, .items = items};
     loader->next += size;
-    loader->size = size;
     loader->object.step = ctx->step;
     return true;
 }

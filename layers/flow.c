@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "tape.h"
+#include "values.h"
 
 /* --- what hooks do ------------------------------------------------------------------------------------------------- */
 
@@ -68,13 +69,13 @@ static void after_backward(hk_context *ctx, void *arg) {
     const bool recorded = flow->on && flow->due && ctx->step >= flow->from;
     if (flow->waits) {
         hk__flow_room *room = &flow->room[flow->filled];
-        const bool updated = hk__flow_write_update(flow, room);
+        const bool updated = hk__flow_write(flow, room);
         /* Passes that only add to the gradients come before the update. */
         if (updated || recorded) report(flow, room);
     }
     if (recorded && !flow->destroyed) {
         flow->filled = 1 - flow->filled;
-        hk__flow_write(flow, &flow->room[flow->filled]);
+        hk__flow_look(flow, &flow->room[flow->filled]);
         flow->version = ctx->version;
         flow->waits = true;
         flow->due = false;
@@ -94,7 +95,7 @@ void hk_flow_finish(hk_flow *flow) {
     if (!flow || !flow->waits || flow->busy) return;
     hk__flow_room *room = &flow->room[flow->filled];
     flow->busy = true;
-    (void)hk__flow_write_update(flow, room);
+    (void)hk__flow_write(flow, room);
     report(flow, room);
     leave(flow);
 }
@@ -122,7 +123,9 @@ static void flow_free(hk__object *object) {
     free(flow->reaching);
     free(flow->places);
     free(flow->order);
-    hk__free(flow->before);
+    free(flow->read);
+    hk__values_free(flow->object.ctx, flow->before);
+    hk__values_free(flow->object.ctx, flow->seen);
     free(flow);
 }
 
@@ -149,14 +152,17 @@ static bool take_memory(hk_flow *flow) {
     const size_t places = (size_t)flow->n_places, parameters = (size_t)flow->parameters.count;
     size_t bytes = 0;
     for (int i = 0; i < flow->parameters.count; i++)
-        bytes += (size_t)hk_tensor_count(flow->parameters.items[i]) *
-                 hk_dtype_size(flow->parameters.items[i]->dtype);
+        bytes += hk__flow_bytes(flow->parameters.items[i]);
     flow->places = calloc(places, sizeof *flow->places);
     flow->order = calloc(places, sizeof *flow->order);
     flow->names = calloc(parameters + 1, sizeof *flow->names);
     flow->reaching = calloc(parameters + 1, sizeof *flow->reaching);
-    flow->before = hk__alloc(bytes, false);
-    bool ok = flow->places && flow->order && flow->names && flow->reaching && flow->before;
+    flow->before = hk__values_alloc(flow->object.ctx, bytes, false);
+    flow->seen =
+        hk__values_alloc(flow->object.ctx, (places + parameters) * sizeof *flow->seen, true);
+    flow->read = calloc(places + parameters, sizeof *flow->read);
+    bool ok = flow->places && flow->order && flow->names && flow->reaching && flow->before &&
+              flow->seen && flow->read;
     for (int k = 0; k < 2; k++) {
         hk__flow_room *room = &flow->room[k];
         room->parameters = calloc(parameters + 1, sizeof *room->parameters);
@@ -174,6 +180,7 @@ static bool attach(hk_flow *flow) {
         hk__flow_place *place = &flow->places[i];
         place->flow = flow;
         place->kind = place->module->cls->name;
+        place->weighted = hk__flow_has_weight(place->module);
         place->name = strdup(place->module->name);
         place->hook = hk_hook_forward(place->module, note_layer, place);
         if (!place->hook || !place->name) return false;

@@ -3,9 +3,9 @@
 #ifndef HK_REDUCE_KERNELS_H
 #define HK_REDUCE_KERNELS_H
 
-#include <stdint.h>
+#include "reduce.h"
 
-#include "stamp.h"
+HK_BEGIN_DECLS
 
 /* x: n contiguous elements of the stamp's type; n is at most a few ten thousand in one call. */
 typedef struct hk__reduce_kernels {
@@ -20,4 +20,15 @@ typedef struct hk__reduce_kernels {
 
 HK_STAMP_TABLES(hk__reduce_kernels, hk__reduce);
 
+/* The same on a GPU, whole: see reduce.h. sum_squares leaves its result on the device. */
+typedef struct hk__reduce_gpu {
+    bool (*reduce)(hk_context *ctx, hk__reduction kind, hk_tensor *out, hk_tensor *x, unsigned axes,
+                   double scale, bool accumulate);
+    void (*sum_squares)(hk_context *ctx, const void *x, int64_t n, double *to);
+    int64_t (*first_nonfinite)(hk_context *ctx, hk_tensor *x);
+} hk__reduce_gpu;
+
+HK_GPU_TABLES(hk__reduce_gpu, hk__reduce_gpu);
+
+HK_END_DECLS
 #endif

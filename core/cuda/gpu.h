@@ -39,6 +39,15 @@ hk_status hk__gpu_wait(hk_context *ctx);
 /* The name of the op that runs now, for messages; NULL between ops. */
 void hk__gpu_in(hk_context *ctx, const char *op);
 
+/* For calls of libraries: the stream (a cudaStream_t), what the device is, and the place of cuBLAS (cublas.c). note: such a
+   call is hashed as a launch is; bytes: its function and arguments. */
+void *hk__gpu_stream(const hk_context *ctx);
+int hk__gpu_capability(const hk_context *ctx); /* 90 for sm_90 */
+int hk__gpu_multiprocessors(const hk_context *ctx);
+const char *hk__gpu_name(const hk_context *ctx); /* "NVIDIA H100 80GB HBM3, sm_90" */
+struct hk__cublas **hk__gpu_blas(hk_context *ctx);
+void hk__gpu_note(hk_context *ctx, const void *bytes, size_t size);
+
 /* --- cells: numbers that change from step to step ---------------------------------------------------------------
 
    A captured step repeats its launches with the same arguments. What differs (rate, step, place in the data set) lies in
@@ -53,16 +62,17 @@ void hk__gpu_cell_set(hk_context *ctx, int cell, double value);
 /* Where they lie on the device, brought up to date. */
 const double *hk__gpu_cells(hk_context *ctx);
 
-/* --- a bad label or index ----------------------------------------------------------------------------------------
+/* --- a bad label or index, a norm that is not finite ---------------------------------------------------------------
 
-   Found by a kernel, which goes on with 0 in its place, and reported at the end of a step. What a kernel is handed: */
+   Found by a kernel, which goes on with 0 in its place, or without the update that needed the norm, and reported at the
+   end of a step. What a kernel is handed: */
 typedef struct hk__gpu_flag {
     uint64_t packed; /* 0: none; else 1 << 63 | place << 32 | value */
     int64_t limit;
     int32_t what; /* an hk__flagged */
     int32_t unused;
 } hk__gpu_flag;
-typedef enum hk__flagged { HK__FLAG_LABEL, HK__FLAG_INDEX } hk__flagged;
+typedef enum hk__flagged { HK__FLAG_LABEL, HK__FLAG_INDEX, HK__FLAG_NORM } hk__flagged;
 hk__gpu_flag *hk__gpu_flag_of(hk_context *ctx);
 
 /* --- steps (core/step.c) ----------------------------------------------------------------------------------------- */

@@ -241,6 +241,13 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event);
 cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t from, cudaEvent_t to);
 cudaError_t cudaEventDestroy(cudaEvent_t event);
 
+/* Blocks that run at once, side by side along x. Their shared memory must be what the launch asked for, and nothing else. */
+unsigned emulated_cluster_rank();
+unsigned emulated_cluster_size();
+void emulated_cluster_barrier();
+/* Writes to where block `rank` has what lies at `own` here. */
+void emulated_cluster_put(void *own, unsigned rank, const void *value, size_t size);
+
 /* A launch: `call` runs `function` with arguments that lie apart, as NVIDIA's does. flush: denormals of floats are 0. */
 typedef void emulated_call(const void *function, void **arguments);
 struct emulated_kernel {
@@ -249,6 +256,7 @@ struct emulated_kernel {
     const size_t *sizes; /* of the arguments */
     int arguments;
     bool flush;
+    unsigned cluster; /* blocks; 0 as 1 */
 };
 cudaError_t emulated_launch(const emulated_kernel *kernel, dim3 grid, dim3 block, void **arguments,
                             size_t shared, cudaStream_t stream);
@@ -263,17 +271,46 @@ template <class... P> static void emulated_call_of(const void *function, void **
 }
 template <class... P>
 static cudaError_t cudaLaunchKernel(void (*kernel)(P...), dim3 grid, dim3 block, void **arguments,
-                                    size_t shared = 0, cudaStream_t stream = nullptr) {
+                                    size_t shared = 0, cudaStream_t stream = nullptr,
+                                    unsigned cluster = 0) {
     static const size_t sizes[] = {sizeof(P)..., 0};
 #ifdef HK_STAMP_f64
     const bool flush = false;
 #else
     const bool flush = true;
 #endif
-    const emulated_kernel k = {(const void *)kernel, emulated_call_of<P...>, sizes, sizeof...(P),
-                               flush};
+    const emulated_kernel k = {
+        (const void *)kernel, emulated_call_of<P...>, sizes, sizeof...(P), flush, cluster};
     return emulated_launch(&k, grid, block, arguments, shared, stream);
 }
+
+enum cudaLaunchAttributeID { cudaLaunchAttributeClusterDimension = 4 };
+struct cudaLaunchAttribute {
+    cudaLaunchAttributeID id;
+    struct {
+        uint3 clusterDim;
+    } val;
+};
+struct cudaLaunchConfig_t {
+    dim3 gridDim, blockDim;
+    size_t dynamicSmemBytes;
+    cudaStream_t stream;
+    cudaLaunchAttribute *attrs;
+    unsigned numAttrs;
+};
+template <class... P, class... A>
+static cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *config, void (*kernel)(P...),
+                                      A... argument) {
+    const auto launch = [=](P... own) {
+        void *arguments[] = {(void *)&own..., nullptr};
+        return cudaLaunchKernel(kernel, config->gridDim, config->blockDim, arguments,
+                                config->dynamicSmemBytes, config->stream,
+                                config->numAttrs ? config->attrs->val.clusterDim.x : 1);
+    };
+    return launch(argument...);
+}
+cudaError_t cudaOccupancyMaxActiveClusters(int *n, const void *function,
+                                           const cudaLaunchConfig_t *config);
 
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 cudaError_t cudaFuncSetAttribute(const void *function, cudaFuncAttribute attribute, int value);

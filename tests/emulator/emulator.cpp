@@ -37,6 +37,7 @@ enum {
     STACK = 64 << 10,
     PAGE = 4096,
     MOST_SHARED = 163 << 10,
+    MOST_CLUSTER = 8,
     FENCE = 1024
 };
 
@@ -205,7 +206,7 @@ emulated_switch:
 
 namespace {
 
-enum state { READY, AT_BARRIER, AT_EXCHANGE, DONE };
+enum state { READY, AT_BARRIER, AT_EXCHANGE, AT_CLUSTER, DONE };
 
 struct fiber {
     void *stack;
@@ -214,7 +215,7 @@ struct fiber {
     uint64_t value, taken; /* of an exchange */
     unsigned mask, votes;
     int from;
-} fibers[MOST_THREADS];
+} all_fibers[MOST_CLUSTER * MOST_THREADS], *fibers = all_fibers; /* of the block that runs */
 
 struct launch {
     const void *function;
@@ -222,6 +223,7 @@ struct launch {
     dim3 grid, block;
     size_t shared;
     bool flush;
+    unsigned cluster;
     struct alignas(64) chunk {
         char bytes[64];
     };
@@ -292,7 +294,7 @@ uint64_t place_of(uint64_t i, uint64_t n) {
 
 void start_fibers(dim3 block) {
     for (int i = 0; i < threads; i++) {
-        void **top = (void **)(stacks + (size_t)(i + 1) * STACK);
+        void **top = (void **)(stacks + (size_t)(fibers - all_fibers + i + 1) * STACK);
         *--top = NULL; /* the stack is as it would be behind a call */
         *--top = (void *)fiber_main;
         top -= 6;
@@ -304,30 +306,105 @@ void start_fibers(dim3 block) {
     at_barrier = 0;
 }
 
-void run_block(const launch *k) {
-    memset(hk__shared, 0xff, k->shared + FENCE);
-    start_fibers(k->block);
-    while (live > 0) {
-        bool moved = false;
-        for (int i = 0; i < threads; i++) {
-            self = &fibers[place_of((uint64_t)i, (uint64_t)threads)];
-            if (self->at != READY) continue;
-            moved = true;
-            threadIdx = self->index;
-            emulated_switch(&scheduler, self->stack);
-        }
-        if (!moved) fail("all threads wait, and not all at the same barrier");
+/* Each fiber that can, for a while. Whether there was one. */
+bool run_fibers() {
+    bool moved = false;
+    for (int i = 0; i < threads; i++) {
+        self = &fibers[place_of((uint64_t)i, (uint64_t)threads)];
+        if (self->at != READY) continue;
+        moved = true;
+        threadIdx = self->index;
+        emulated_switch(&scheduler, self->stack);
     }
+    return moved;
+}
+
+void check_fence(const launch *k) {
     for (int i = 0; i < FENCE; i++)
         if (hk__shared[k->shared + i] != 0xff)
             fail("wrote behind the shared memory that the launch asked for");
 }
 
+void run_block(const launch *k) {
+    memset(hk__shared, 0xff, k->shared + FENCE);
+    start_fibers(k->block);
+    while (live > 0)
+        if (!run_fibers()) fail("all threads wait, and not all at the same barrier");
+    check_fence(k);
+}
+
+/* Of a cluster's blocks one runs until all of its threads wait; what is its own is set aside then. */
+struct member {
+    uint3 index;
+    int live, at_barrier;
+    std::vector<unsigned char> shared;
+};
+std::vector<member> members;
+unsigned member_now;
+
+void take_up(unsigned i) {
+    const member &m = members[member_now = i];
+    fibers = all_fibers + i * MOST_THREADS;
+    blockIdx = m.index;
+    live = m.live;
+    at_barrier = m.at_barrier;
+    memcpy(hk__shared, m.shared.data(), m.shared.size());
+}
+
+void set_aside() {
+    member &m = members[member_now];
+    m.live = live;
+    m.at_barrier = at_barrier;
+    memcpy(m.shared.data(), hk__shared, m.shared.size());
+}
+
+/* All that live wait for the whole cluster: they go on. */
+bool pass_cluster(unsigned blocks) {
+    bool waits = false;
+    for (unsigned b = 0; b < blocks; b++)
+        for (int i = 0; i < threads; i++) {
+            const state at = all_fibers[b * MOST_THREADS + i].at;
+            if (at != AT_CLUSTER && at != DONE) return false;
+            waits |= at == AT_CLUSTER;
+        }
+    for (unsigned b = 0; b < blocks; b++)
+        for (int i = 0; i < threads; i++)
+            if (all_fibers[b * MOST_THREADS + i].at == AT_CLUSTER)
+                all_fibers[b * MOST_THREADS + i].at = READY;
+    return waits;
+}
+
+void run_cluster(const launch *k, uint64_t first) {
+    members.assign(k->cluster, {{0, 0, 0}, threads, 0, {}});
+    for (unsigned i = 0; i < k->cluster; i++) {
+        members[i].index = {(unsigned)(first + i), 0, 0};
+        members[i].shared.assign(k->shared + FENCE, 0xff);
+        take_up(i);
+        start_fibers(k->block);
+    }
+    for (bool lives = true; lives;) {
+        bool moved = false;
+        lives = false;
+        for (unsigned i = 0; i < k->cluster; i++) {
+            take_up((unsigned)place_of(i, k->cluster));
+            while (run_fibers()) moved = true;
+            lives |= live > 0;
+            check_fence(k);
+            set_aside();
+        }
+        moved |= pass_cluster(k->cluster);
+        if (lives && !moved) fail("all threads of a cluster wait, and not all at the same barrier");
+    }
+    members.clear();
+    fibers = all_fibers;
+}
+
 void make_stacks() {
-    stacks = (char *)mmap(NULL, (size_t)MOST_THREADS * STACK, PROT_READ | PROT_WRITE,
+    const int most = MOST_CLUSTER * MOST_THREADS;
+    stacks = (char *)mmap(NULL, (size_t)most * STACK, PROT_READ | PROT_WRITE,
                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (stacks == MAP_FAILED) fail("no memory for stacks");
-    for (int i = 0; i < MOST_THREADS; i++) mprotect(stacks + (size_t)i * STACK, PAGE, PROT_NONE);
+    for (int i = 0; i < most; i++) mprotect(stacks + (size_t)i * STACK, PAGE, PROT_NONE);
 }
 
 void run_kernel(const launch *k) {
@@ -342,7 +419,9 @@ void run_kernel(const launch *k) {
     gridDim = k->grid;
     const uint64_t x = k->grid.x, y = k->grid.y, blocks = x * y * k->grid.z;
     open_device();
-    for (uint64_t i = 0; i < blocks; i++) {
+    for (uint64_t i = 0; k->cluster > 1 && i < blocks / k->cluster; i++)
+        run_cluster(k, place_of(i, blocks / k->cluster) * k->cluster);
+    for (uint64_t i = 0; k->cluster <= 1 && i < blocks; i++) {
         const uint64_t b = place_of(i, blocks);
         blockIdx = {(unsigned)(b % x), (unsigned)(b / x % y), (unsigned)(b / x / y)};
         run_block(k);
@@ -358,6 +437,17 @@ void __syncthreads() {
     at_barrier++;
     pass_barrier();
     if (self->at == AT_BARRIER) wait(AT_BARRIER);
+}
+
+unsigned emulated_cluster_rank() { return members.empty() ? 0 : member_now; }
+unsigned emulated_cluster_size() { return members.empty() ? 1 : (unsigned)members.size(); }
+void emulated_cluster_barrier() { wait(AT_CLUSTER); }
+
+void emulated_cluster_put(void *own, unsigned rank, const void *value, size_t size) {
+    const uint64_t place = (uint64_t)((unsigned char *)own - hk__shared);
+    if (rank >= members.size() || place + size > members[rank].shared.size() - FENCE)
+        fail("wrote to another block's memory that the launch did not ask for");
+    memcpy(rank == member_now ? own : members[rank].shared.data() + place, value, size);
 }
 
 int emulated_lane() { return (int)(self - fibers) % WARP; }
@@ -473,6 +563,9 @@ cudaError_t emulated_launch(const emulated_kernel *kernel, dim3 grid, dim3 block
         grid.x > 0x7fffffff || grid.y == 0 || grid.y > 65535 || grid.z == 0 || grid.z > 65535)
         return result(cudaErrorInvalidConfiguration);
     const auto allowed = shared_of.find(kernel->function);
+    if (kernel->cluster > 1 && (kernel->cluster > MOST_CLUSTER || grid.x % kernel->cluster != 0 ||
+                                grid.y != 1 || grid.z != 1))
+        return result(cudaErrorInvalidValue);
     if (shared > (allowed == shared_of.end() ? 48 << 10 : allowed->second))
         return result(cudaErrorInvalidValue);
     emulated_node node = {cudaGraphNodeTypeKernel, false, {}, nullptr};
@@ -482,6 +575,7 @@ cudaError_t emulated_launch(const emulated_kernel *kernel, dim3 grid, dim3 block
     node.kernel.block = block;
     node.kernel.shared = shared;
     node.kernel.flush = kernel->flush;
+    node.kernel.cluster = kernel->cluster;
     node.kernel.sizes.assign(kernel->sizes, kernel->sizes + kernel->arguments);
     if (!keep_arguments(&node.kernel, arguments)) return result(cudaErrorIllegalAddress);
     return submit(stream, std::move(node));
@@ -491,6 +585,11 @@ cudaError_t cudaFuncSetAttribute(const void *function, cudaFuncAttribute, int va
     lock l(mutex);
     if (value < 0 || value > MOST_SHARED) return result(cudaErrorInvalidValue);
     shared_of[function] = (size_t)value;
+    return cudaSuccess;
+}
+
+cudaError_t cudaOccupancyMaxActiveClusters(int *n, const void *, const cudaLaunchConfig_t *) {
+    *n = 2;
     return cudaSuccess;
 }
 
@@ -677,7 +776,9 @@ cudaError_t cudaGetDevice(int *number) {
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int) {
     memset(p, 0, sizeof *p);
     strcpy(p->name, "emulated");
-    p->major = 8;
+    const char *capability = getenv("HILLOCK_EMULATED_CAPABILITY");
+    p->major = capability ? atoi(capability) / 10 : 9;
+    p->minor = capability ? atoi(capability) % 10 : 0;
     p->multiProcessorCount = 4;
     p->maxThreadsPerMultiProcessor = 2048;
     p->l2CacheSize = 1 << 20;

@@ -1,0 +1,172 @@
+/* gemm_kernels.cu: small matrix products, with the bias in the same launch. Stamped (stamp.h).
+   SPDX-License-Identifier: MIT
+
+   The products of a small network take less time than their launches. What costs them is that few blocks share the
+   work, each with a long sum over k. So a block is 8 or 4 groups of threads, each of which sums its own part of every
+   stretch of k for the whole tile; the parts are added in order at the end. While a stretch is multiplied, the next
+   one is on its way from memory. Both operands lie in shared memory by steps of k, whatever their order outside. */
+#include "gemm_kernels.h"
+
+#include "launch.cuh"
+#include "real.h"
+
+enum { THREADS = 256, PAD = 4, LANES = hk__vector<hk_real>::lanes, ROWS = 4 };
+
+/* Tiles of TILE x TILE; stretches of DEPTH steps, a GROUPS-th of them for each group. */
+template <int TILE, int GROUPS> struct cut {
+    static constexpr int loads = 2; /* vectors of each operand in a stretch, for each thread */
+    static constexpr int depth = loads * LANES * THREADS / TILE;
+    static constexpr int stride = TILE + PAD;
+    static constexpr int panel = depth * stride;
+    static constexpr int columns = TILE * TILE * GROUPS / THREADS / ROWS; /* of a thread */
+    static constexpr int across = TILE / columns;
+    static constexpr int room = 4 * panel > GROUPS * TILE * TILE ? 4 * panel : GROUPS * TILE * TILE;
+};
+
+static __device__ inline hk_real multiply_add(hk_real a, hk_real b, hk_real c) { return HK_REAL(fma)(a, b, c); }
+
+/* One operand as a block sees it: rows are those of a, or the columns of b. */
+struct operand {
+    const hk_real *p;
+    int64_t ld, rows, k;
+    bool along_k; /* steps of k lie side by side, else rows do */
+    bool whole;   /* vectors may be read at once */
+};
+
+/* Which row and step the thread's vector number j begins at. Along k, 16 lanes take 16 rows and two vectors of each, so
+   that neither the read nor the turned write collides. */
+template <class C, int TILE> static __device__ inline void place_of(const operand &o, int j, int *row, int *step) {
+    const int e = threadIdx.x + j * THREADS;
+    if (o.along_k) {
+        *row = e % 16 + e / 16 / (C::depth / LANES) * 16;
+        *step = e / 16 % (C::depth / LANES) * LANES;
+    } else {
+        *row = e % (TILE / LANES) * LANES;
+        *step = e / (TILE / LANES);
+    }
+}
+
+/* The thread's share of a stretch; 0 outside of the matrix. */
+template <class C, int TILE>
+static __device__ inline void fetch(const operand &o, int64_t row0, int64_t k0, hk__vector<hk_real> *to) {
+#pragma unroll
+    for (int j = 0; j < C::loads; j++) {
+        int row, step;
+        place_of<C, TILE>(o, j, &row, &step);
+        const int64_t r = row0 + row, s = k0 + step;
+        const hk_real *from = o.p + (o.along_k ? r * o.ld + s : s * o.ld + r);
+        const int64_t left = r >= o.rows || s >= o.k ? 0 : o.along_k ? o.k - s : o.rows - r;
+        if (o.whole && left >= LANES) {
+            to[j] = *(const hk__vector<hk_real> *)from;
+            continue;
+        }
+#pragma unroll
+        for (int l = 0; l < LANES; l++) to[j].v[l] = l < left ? from[l] : 0;
+    }
+}
+
+template <class C, int TILE>
+static __device__ inline void store(const operand &o, const hk__vector<hk_real> *from, hk_real *panel) {
+#pragma unroll
+    for (int j = 0; j < C::loads; j++) {
+        int row, step;
+        place_of<C, TILE>(o, j, &row, &step);
+        hk_real *to = panel + step * C::stride + row;
+        if (!o.along_k) {
+            *(hk__vector<hk_real> *)to = from[j];
+            continue;
+        }
+#pragma unroll
+        for (int l = 0; l < LANES; l++) to[l * C::stride] = from[j].v[l];
+    }
+}
+
+/* A group's part of a stretch: ROWS x columns sums for each thread. */
+template <class C, int GROUPS>
+static __device__ inline void multiply(const hk_real *a, const hk_real *b, hk_real (*sum)[C::columns]) {
+    const int group = threadIdx.x / (THREADS / GROUPS), t = threadIdx.x % (THREADS / GROUPS);
+    const int row = t / C::across * ROWS, column = t % C::across * C::columns;
+    a += group * (C::depth / GROUPS) * C::stride + row;
+    b += group * (C::depth / GROUPS) * C::stride + column;
+#pragma unroll 4
+    for (int s = 0; s < C::depth / GROUPS; s++, a += C::stride, b += C::stride) {
+        hk_real left[ROWS], right[C::columns];
+#pragma unroll
+        for (int i = 0; i < ROWS; i++) left[i] = a[i];
+#pragma unroll
+        for (int i = 0; i < C::columns; i++) right[i] = b[i];
+#pragma unroll
+        for (int i = 0; i < ROWS; i++)
+#pragma unroll
+            for (int j = 0; j < C::columns; j++) sum[i][j] = multiply_add(left[i], right[j], sum[i][j]);
+    }
+}
+
+/* The groups' sums, one after the other, then the bias and what is there. */
+template <class C, int TILE, int GROUPS>
+static __device__ inline void finish(const hk__gpu_product &p, hk_real (*sum)[C::columns], hk_real *room, int64_t row0,
+                                     int64_t column0) {
+    const int group = threadIdx.x / (THREADS / GROUPS), t = threadIdx.x % (THREADS / GROUPS);
+    hk_real *own = room + group * TILE * TILE + t / C::across * ROWS * TILE + t % C::across * C::columns;
+    __syncthreads(); /* nobody reads panels any more */
+    for (int i = 0; i < ROWS; i++)
+        for (int j = 0; j < C::columns; j++) own[i * TILE + j] = sum[i][j];
+    __syncthreads();
+    for (int e = threadIdx.x; e < TILE * TILE; e += THREADS) {
+        const int64_t row = row0 + e / TILE, column = column0 + e % TILE;
+        if (row >= p.m || column >= p.n) continue;
+        hk_real total = room[e];
+        for (int g = 1; g < GROUPS; g++) total += room[g * TILE * TILE + e];
+        if (p.bias) total += ((const hk_real *)p.bias)[column];
+        hk_real *to = (hk_real *)p.c + blockIdx.y * p.step_c + row * p.ldc + column;
+        *to = p.accumulate ? *to + total : total;
+    }
+}
+
+template <int TILE, int GROUPS>
+static __global__ void __launch_bounds__(THREADS) product(const hk__gpu_product p, bool whole_a, bool whole_b) {
+    typedef cut<TILE, GROUPS> C;
+    __shared__ __align__(16) hk_real room[C::room];
+    const int64_t across = (p.n + TILE - 1) / TILE;
+    const int64_t row0 = blockIdx.x / across * TILE, column0 = blockIdx.x % across * TILE;
+    const operand a = {(const hk_real *)p.a + blockIdx.y * p.step_a, p.lda, p.m, p.k, !p.trans_a, whole_a};
+    const operand b = {(const hk_real *)p.b + blockIdx.y * p.step_b, p.ldb, p.n, p.k, p.trans_b, whole_b};
+    hk__vector<hk_real> next_a[C::loads], next_b[C::loads];
+    hk_real sum[ROWS][C::columns] = {};
+    fetch<C, TILE>(a, row0, 0, next_a);
+    fetch<C, TILE>(b, column0, 0, next_b);
+    int turn = 0;
+    for (int64_t k0 = 0; k0 < p.k; k0 += C::depth, turn ^= 1) {
+        hk_real *panel_a = room + turn * 2 * C::panel, *panel_b = panel_a + C::panel;
+        store<C, TILE>(a, next_a, panel_a);
+        store<C, TILE>(b, next_b, panel_b);
+        __syncthreads(); /* one is enough: the panels of the turn before are written to only behind the next one */
+        if (k0 + C::depth < p.k) {
+            fetch<C, TILE>(a, row0, k0 + C::depth, next_a);
+            fetch<C, TILE>(b, column0, k0 + C::depth, next_b);
+        }
+        multiply<C, GROUPS>(panel_a, panel_b, sum);
+    }
+    finish<C, TILE, GROUPS>(p, sum, room, row0, column0);
+}
+
+static bool whole(const void *p, int64_t ld, int64_t step) {
+    return (uintptr_t)p % 16 == 0 && ld % LANES == 0 && step % LANES == 0;
+}
+
+static int64_t tiles(const hk__gpu_product *p, int64_t side) {
+    return (p->m + side - 1) / side * ((p->n + side - 1) / side);
+}
+
+static void run(hk_context *ctx, const hk__gpu_product *p) {
+    const bool whole_a = whole(p->a, p->lda, p->step_a), whole_b = whole(p->b, p->ldb, p->step_b);
+    /* Large tiles read less, small ones keep more of the chip busy. */
+    if (2 * tiles(p, 32) * p->count >= ctx->gpu->multiprocessors)
+        HK_LAUNCH(ctx, dim3((unsigned)tiles(p, 32), (unsigned)p->count), THREADS, 0, (product<32, 4>), *p, whole_a,
+                  whole_b);
+    else
+        HK_LAUNCH(ctx, dim3((unsigned)tiles(p, 16), (unsigned)p->count), THREADS, 0, (product<16, 8>), *p, whole_a,
+                  whole_b);
+}
+
+const hk__gemm_gpu HK_STAMPED(hk__gemm_gpu) = {run};

@@ -1,0 +1,15 @@
+/* product_gpu.h: matrix products of tensors on a GPU.
+   SPDX-License-Identifier: MIT */
+#ifndef HK_PRODUCT_GPU_H
+#define HK_PRODUCT_GPU_H
+
+#include "product.h"
+
+HK_BEGIN_DECLS
+
+/* hk__product for matrices that lie as they have to. */
+hk_status hk__product_gpu(hk_context *ctx, hk_tensor *out, const hk__matrix *a, const hk__matrix *b,
+                          hk_tensor *bias, bool accumulate);
+
+HK_END_DECLS
+#endif
