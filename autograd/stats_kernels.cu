@@ -22,7 +22,7 @@ static __device__ bool is_zero(hk_real x) {
 
 static unsigned blocks_for(int64_t n) {
     const unsigned blocks = hk__grid(n, THREADS, vector::lanes * AT_ONCE);
-    return blocks < 1 ? 1 : blocks < MOST ? blocks : MOST;
+    return blocks < 1 ? 1 : blocks < MOST ? blocks : (unsigned)MOST;
 }
 
 /* How many leading elements can be taken 16 bytes at once. */
@@ -215,7 +215,7 @@ static void signs(hk_context *ctx, const void *x, const hk__sign_rows *rows, con
     if (rows->rows == 0) return;
     const hk__mark mark = hk__arena_mark(&ctx->gpu_scratch);
     const int64_t wanted = (rows->rows + WARPS - 1) / WARPS;
-    const unsigned blocks = (unsigned)(wanted < MOST ? wanted : MOST);
+    const unsigned blocks = (unsigned)(wanted < MOST ? wanted : (int64_t)MOST);
     hk__tally *part = (hk__tally *)hk__gpu_scratch(ctx, blocks * sizeof *part);
     HK_LAUNCH(ctx, blocks, THREADS, 0, signs_of_blocks, (const hk_real *)x, *rows, (const hk_real *)g, width, part);
     HK_LAUNCH(ctx, 1, THREADS, 0, signs_of_all, (int)blocks, part, to);
