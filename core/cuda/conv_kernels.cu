@@ -97,13 +97,13 @@ static void all_by_weights(hk_context *ctx, const hk__conv *c, const hk__conv_gr
         by_weights<false>(ctx, c, to);
 }
 
+/* By data first: where x and w are one tensor, what is written must come before what is added. */
 static void backward(hk_context *ctx, const hk__conv *c, const hk__conv_gradients *to) {
-    if (to->gw || to->gb) all_by_weights(ctx, c, to);
-    if (!to->gx) return;
-    if (to->winner)
+    if (to->gx && to->winner)
         by_data<true>(ctx, c, to);
-    else
+    else if (to->gx)
         by_data<false>(ctx, c, to);
+    if (to->gw || to->gb) all_by_weights(ctx, c, to);
 }
 
 const hk__conv_gpu HK_STAMPED(hk__conv_gpu) = {forward, backward};
