@@ -28,6 +28,13 @@ void hk__values_zero(hk_context *ctx, void *to, size_t bytes) {
         memset(to, 0, bytes);
 }
 
+void hk__values_copy(hk_context *ctx, void *to, const void *from, size_t bytes) {
+    if (HK_ON_GPU(ctx))
+        hk__gpu_copy(ctx, to, from, bytes);
+    else
+        memcpy(to, from, bytes);
+}
+
 void hk__values_write(hk_context *ctx, void *to, const void *from, size_t bytes) {
     if (HK_ON_GPU(ctx))
         hk__gpu_write(ctx, to, from, bytes);

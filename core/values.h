@@ -14,6 +14,8 @@ void hk__values_free(hk_context *ctx, void *p);
 hk__arena *hk__values_arena(hk_context *ctx);
 
 void hk__values_zero(hk_context *ctx, void *to, size_t bytes);
+/* Between places in this memory that do not overlap. */
+void hk__values_copy(hk_context *ctx, void *to, const void *from, size_t bytes);
 /* From and to memory of the host. On a GPU reading waits for all that was asked for before. */
 void hk__values_write(hk_context *ctx, void *to, const void *from, size_t bytes);
 void hk__values_read(hk_context *ctx, void *to, const void *from, size_t bytes);

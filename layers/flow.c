@@ -4,13 +4,15 @@
    Forward hooks on every module without children note its input and output of the step; a hook behind backward reads
    them, and all gradients. It also switches the forward hooks on for steps that are recorded, and off for others, so
    that there what can run fused runs fused. Hooks of the parameters' gradients tell a pass through this network from
-   one through another. The record of a step waits for the update of its weights. */
+   one through another. The record of a step waits for the update of its weights. On a GPU
+   steps between records are replayed (core/step.c), and only counted here. */
 #include "flow.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "tape.h"
+#include "values.h"
 
 /* --- what hooks do ------------------------------------------------------------------------------------------------- */
 
@@ -51,6 +53,24 @@ static void report(hk_flow *flow, hk__flow_room *room) {
     if (flow->config.report) flow->config.report(flow->last, flow->config.arg);
 }
 
+/* One more step is over. */
+static void move_on(hk_flow *flow) {
+    flow->due |= flow->config.every == 0 || flow->step % flow->config.every == 0;
+    switch_hooks(flow, flow->due);
+}
+
+/* A step that is recorded, or completes a record, is not replayed. */
+static bool flow_prepare(hk__object *object) {
+    const hk_flow *flow = (const hk_flow *)object;
+    return !flow->waits && !flow->on;
+}
+
+static void flow_replayed(hk__object *object) {
+    hk_flow *flow = (hk_flow *)object;
+    flow->step++;
+    move_on(flow);
+}
+
 static void flow_free(hk__object *object);
 
 static void leave(hk_flow *flow) {
@@ -64,23 +84,23 @@ static void after_backward(hk_context *ctx, void *arg) {
     flow->reached = false;
     if (!flow->net->training) return;
     flow->step++;
+    flow->object.step = ctx->step;
     flow->busy = true;
     const bool recorded = flow->on && flow->due && ctx->step >= flow->from;
     if (flow->waits) {
         hk__flow_room *room = &flow->room[flow->filled];
-        const bool updated = hk__flow_write_update(flow, room);
+        const bool updated = hk__flow_write(flow, room);
         /* Passes that only add to the gradients come before the update. */
         if (updated || recorded) report(flow, room);
     }
     if (recorded && !flow->destroyed) {
         flow->filled = 1 - flow->filled;
-        hk__flow_write(flow, &flow->room[flow->filled]);
+        hk__flow_look(flow, &flow->room[flow->filled]);
         flow->version = ctx->version;
         flow->waits = true;
         flow->due = false;
     }
-    flow->due |= flow->config.every == 0 || flow->step % flow->config.every == 0;
-    switch_hooks(flow, flow->due);
+    move_on(flow);
     leave(flow);
 }
 
@@ -94,7 +114,7 @@ void hk_flow_finish(hk_flow *flow) {
     if (!flow || !flow->waits || flow->busy) return;
     hk__flow_room *room = &flow->room[flow->filled];
     flow->busy = true;
-    (void)hk__flow_write_update(flow, room);
+    (void)hk__flow_write(flow, room);
     report(flow, room);
     leave(flow);
 }
@@ -122,7 +142,9 @@ static void flow_free(hk__object *object) {
     free(flow->reaching);
     free(flow->places);
     free(flow->order);
-    hk__free(flow->before);
+    free(flow->read);
+    hk__values_free(flow->object.ctx, flow->before);
+    hk__values_free(flow->object.ctx, flow->seen);
     free(flow);
 }
 
@@ -149,14 +171,17 @@ static bool take_memory(hk_flow *flow) {
     const size_t places = (size_t)flow->n_places, parameters = (size_t)flow->parameters.count;
     size_t bytes = 0;
     for (int i = 0; i < flow->parameters.count; i++)
-        bytes += (size_t)hk_tensor_count(flow->parameters.items[i]) *
-                 hk_dtype_size(flow->parameters.items[i]->dtype);
+        bytes += hk__flow_bytes(flow->parameters.items[i]);
     flow->places = calloc(places, sizeof *flow->places);
     flow->order = calloc(places, sizeof *flow->order);
     flow->names = calloc(parameters + 1, sizeof *flow->names);
     flow->reaching = calloc(parameters + 1, sizeof *flow->reaching);
-    flow->before = hk__alloc(bytes, false);
-    bool ok = flow->places && flow->order && flow->names && flow->reaching && flow->before;
+    flow->before = hk__values_alloc(flow->object.ctx, bytes, false);
+    flow->seen =
+        hk__values_alloc(flow->object.ctx, (places + parameters) * sizeof *flow->seen, true);
+    flow->read = calloc(places + parameters, sizeof *flow->read);
+    bool ok = flow->places && flow->order && flow->names && flow->reaching && flow->before &&
+              flow->seen && flow->read;
     for (int k = 0; k < 2; k++) {
         hk__flow_room *room = &flow->room[k];
         room->parameters = calloc(parameters + 1, sizeof *room->parameters);
@@ -174,6 +199,7 @@ static bool attach(hk_flow *flow) {
         hk__flow_place *place = &flow->places[i];
         place->flow = flow;
         place->kind = place->module->cls->name;
+        place->weighted = hk__flow_has_weight(place->module);
         place->name = strdup(place->module->name);
         place->hook = hk_hook_forward(place->module, note_layer, place);
         if (!place->hook || !place->name) return false;
@@ -184,8 +210,10 @@ static bool attach(hk_flow *flow) {
         flow->names[i] = strdup(hk_tensor_name(t));
         flow->reaching[i] = hk_hook_grad(t, note_reached, flow);
         if (!flow->names[i] || !flow->reaching[i]) return false;
+        flow->reaching[i]->replays = true;
     }
     flow->after = hk_hook_backward(flow->object.ctx, after_backward, flow);
+    if (flow->after) flow->after->replays = true;
     return flow->after;
 }
 
@@ -205,6 +233,8 @@ hk_flow *hk_flow_create(hk_module *net, const hk_flow_config *config) {
     hk_flow *flow = calloc(1, sizeof *flow);
     if (flow) {
         hk__object_add(ctx, &flow->object, flow_free);
+        flow->object.prepare = flow_prepare;
+        flow->object.replayed = flow_replayed;
         if (config) flow->config = *config;
         flow->net = net;
         flow->parameters = hk_module_parameters(net);

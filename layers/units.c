@@ -10,13 +10,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "values.h"
+
 /* --- making and freeing ------------------------------------------------------------------------------------- */
 
-static void free_place(hk__units_place *p) {
+static void free_place(hk_context *ctx, hk__units_place *p) {
     if (!p) return;
-    hk__unit_sums_free(&p->h);
-    hk__unit_sums_free(&p->z);
-    free(p->steepest);
+    hk__unit_sums_free(ctx, &p->h);
+    hk__unit_sums_free(ctx, &p->z);
+    hk__values_free(ctx, p->steepest);
     free(p->was_dead);
     free(p->name);
     free(p->unit);
@@ -26,7 +28,7 @@ static void free_place(hk__units_place *p) {
 static void units_free(hk__object *object) {
     hk_units *u = (hk_units *)object;
     for (int i = 0; u->net && u->hooks && i < u->n_modules; i++) hk_hook_remove(u->hooks[i]);
-    for (int i = 0; i < u->n_places; i++) free_place(u->places[i]);
+    for (int i = 0; i < u->n_places; i++) free_place(u->object.ctx, u->places[i]);
     free(u->places);
     free(u->modules);
     free(u->was_training);
@@ -185,12 +187,12 @@ static hk__units_place *new_place(hk_units *u, const hk__units_place *what, int6
     p->unit = calloc(n + 1, sizeof *p->unit);
     p->was_dead = calloc(n + 1, sizeof *p->was_dead);
     const bool positions = p->sloped && p->view.inner > 1;
-    if (positions) p->steepest = calloc(n * (size_t)p->view.inner, p->size);
+    if (positions) p->steepest = hk__values_alloc(ctx, n * (size_t)p->view.inner * p->size, true);
     if (!p->name || !p->unit || !p->was_dead || (positions && !p->steepest)) no_memory(ctx);
     if (ctx->status == HK_OK) hk__unit_sums_init(ctx, &p->h, p->view.units);
     if (ctx->status == HK_OK && p->source) hk__unit_sums_init(ctx, &p->z, z_units);
     if (ctx->status != HK_OK) {
-        free_place(p);
+        free_place(ctx, p);
         return NULL;
     }
     return u->places[u->n_places++] = p;
@@ -241,10 +243,11 @@ static hk_status look(hk_units *u, hk__units_place *p, hk__units_view view, hk_t
     if (p->h.values == 0) {
         if (p->sloped && !p->settled)
             HK_TRY(hk__units_limits(p->activation, &u->config, &p->h, &p->settled));
-        if (p->steepest) memset(p->steepest, 0, (size_t)(view.units * view.inner) * p->size);
+        if (p->steepest)
+            hk__values_zero(ctx, p->steepest, (size_t)(view.units * view.inner) * p->size);
     }
     hk__units_slope slope;
-    if (p->sloped) HK_TRY(hk__units_slope_begin(p->activation, view, z, &slope));
+    if (p->sloped) HK_TRY(hk__units_slope_begin(p->activation, view, z, h, &slope));
     hk__unit_sums_add(ctx, view, &p->h, is_z ? &p->z : NULL, h, z, p->sloped ? &slope : NULL,
                       p->steepest);
     if (s && !is_z)
@@ -332,7 +335,7 @@ hk_status hk_units_end(hk_units *units) {
     for (int i = 0; i < units->n_places; i++) hk__units_judge(units, units->places[i]);
     units->samples = 0;
     units->rounds++;
-    return HK_OK;
+    return ctx->status;
 }
 
 static const hk__units_place *judged_place(const hk_units *units, int i) {

@@ -19,7 +19,10 @@ typedef struct hk__units_view {
 typedef struct hk__unit_sums {
     int64_t units;
     int64_t values; /* of a unit in this round; 0: none yet */
+    int64_t room;   /* of an array; these lie one behind the other */
     double *array[HK__UNITS_ARRAYS];
+    double *
+        there; /* the same on a GPU; the arrays above are a copy then, old until hk__unit_sums_fetch */
 } hk__unit_sums;
 
 /* One place of an activation module: the same module behind another layer is another place. */
@@ -32,8 +35,8 @@ typedef struct hk__units_place {
     int call;            /* without a source: which call of a pass it is */
     hk__units_view view; /* outer: of the first batch alone */
     hk__unit_sums h, z;  /* z: of source's output */
-    void *
-        steepest; /* [unit][position], of the element's type: the largest |f'|; NULL: of one position */
+    /* [unit][position], of the element's type, in memory of the context: the largest |f'|; NULL: of one position */
+    void *steepest;
     size_t size; /* of an element */
     /* what the last round said */
     bool *was_dead;
@@ -68,7 +71,9 @@ struct hk_units {
 
 /* Room for `units` units. */
 hk_status hk__unit_sums_init(hk_context *ctx, hk__unit_sums *sums, int64_t units);
-void hk__unit_sums_free(hk__unit_sums *sums);
+void hk__unit_sums_free(hk_context *ctx, hk__unit_sums *sums);
+/* Brings the sums of a round to where the host looks at them. */
+void hk__unit_sums_fetch(hk_context *ctx, hk__unit_sums *sums);
 
 /* f' of an activation module at each element of a tensor. */
 enum { HK__UNITS_TILE = 512 }; /* elements at once */
@@ -86,9 +91,9 @@ typedef struct hk__units_slope {
 bool hk__units_has_slope(const hk_module *activation);
 /* Whether a parameter has a number for each channel. */
 bool hk__units_per_channel(const hk_module *activation);
-/* z: contiguous. What it takes is the step's. */
-hk_status hk__units_slope_begin(const hk_module *activation, hk__units_view view,
-                                const hk_tensor *z, hk__units_slope *s);
+/* z, and h = f(z): contiguous. What it takes is the step's. */
+hk_status hk__units_slope_begin(const hk_module *activation, hk__units_view view, hk_tensor *z,
+                                hk_tensor *h, hk__units_slope *s);
 /* The slopes of n <= HK__UNITS_TILE elements from byte `at` of z and y = f(z) on: of a row of units from `unit` on, or
    of that unit alone. room: a tile. */
 const void *hk__units_slope_tile(const hk__units_slope *s, int64_t unit, bool row, int64_t n,

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "units.h"
+#include "values.h"
 
 /* Both of n values that count from a centre. */
 static double mean_of(const hk__unit_sums *s, int64_t k) {
@@ -67,7 +68,7 @@ static hk_unit judged(const hk__units_place *p, const hk_units_config *config, c
 }
 
 /* The bias of a linear layer or convolution; NULL if it has none. */
-static const hk_tensor *bias_of(const hk_module *m) {
+static hk_tensor *bias_of(const hk_module *m) {
     for (int i = 0; m && i < m->n_slots; i++) {
         const char *name = m->slots[i].t->name, *end = strrchr(name, '.');
         if (strcmp(end ? end + 1 : name, "bias") == 0) return m->slots[i].t;
@@ -76,11 +77,12 @@ static const hk_tensor *bias_of(const hk_module *m) {
 }
 
 static int64_t count_dead_by_bias(const hk__units_place *p) {
-    const hk_tensor *bias = p->normed || !p->sloped ? NULL : bias_of(p->source);
+    hk_tensor *bias = p->normed || !p->sloped ? NULL : bias_of(p->source);
     if (!bias || hk_shape_count(bias->shape) != p->h.units || p->z.units != p->h.units) return -1;
+    const hk_tensor here = hk__near(bias);
     int64_t count = 0;
-    for (int64_t k = 0; k < p->h.units; k++)
-        count += p->unit[k].dead && hk__number_at(bias, k) < -3 * sqrt(variance_of(&p->z, k));
+    for (int64_t k = 0; here.data && k < p->h.units; k++)
+        count += p->unit[k].dead && hk__number_at(&here, k) < -3 * sqrt(variance_of(&p->z, k));
     return count;
 }
 
@@ -94,16 +96,18 @@ static int64_t count_quiet(const hk__units_place *p, double threshold) {
     return count;
 }
 
-static int64_t count_dead_positions(const hk__units_place *p) {
+static int64_t count_dead_positions(hk_context *ctx, const hk__units_place *p) {
     if (!p->sloped) return -1;
+    if (!p->steepest) return 0;
+    hk_tensor steepest = {.ctx = ctx,
+                          .data = p->steepest,
+                          .dtype = p->size == sizeof(double) ? HK_F64 : HK_F32,
+                          .shape = HK_SHAPE(p->view.units, p->view.inner)};
+    steepest = hk__near(&steepest);
     int64_t count = 0;
-    for (int64_t k = 0; p->steepest && k < p->view.units; k++)
-        for (int64_t i = k * p->view.inner; i < (k + 1) * p->view.inner; i++) {
-            const double steepest = p->size == sizeof(double)
-                                        ? ((const double *)p->steepest)[i]
-                                        : (double)((const float *)p->steepest)[i];
-            count += steepest <= p->h.array[HK__UNITS_THRESHOLD][k];
-        }
+    for (int64_t k = 0; steepest.data && k < p->view.units; k++)
+        for (int64_t i = k * p->view.inner; i < (k + 1) * p->view.inner; i++)
+            count += hk__number_at(&steepest, i) <= p->h.array[HK__UNITS_THRESHOLD][k];
     return count;
 }
 
@@ -139,7 +143,11 @@ static void count_changes(hk__units_place *p) {
 }
 
 void hk__units_judge(hk_units *units, hk__units_place *p) {
+    hk_context *ctx = units->object.ctx;
+    const hk__mark mark = hk__arena_mark(&ctx->scratch);
     hk_units_layer *l = &p->layer;
+    hk__unit_sums_fetch(ctx, &p->h);
+    hk__unit_sums_fetch(ctx, &p->z);
     *l = (hk_units_layer){.name = p->name,
                           .activation = hk__activation_name(p->activation),
                           .units = p->h.units,
@@ -150,9 +158,10 @@ void hk__units_judge(hk_units *units, hk__units_place *p) {
     count_units(p);
     count_changes(p);
     l->dead_by_bias = count_dead_by_bias(p);
-    l->dead_positions = count_dead_positions(p);
+    l->dead_positions = count_dead_positions(ctx, p);
     l->quiet = count_quiet(p, units->config.threshold);
     if (!p->sloped)
         l->dead = l->saturated = l->saturated_left = l->saturated_right = l->died = l->revived = -1;
     p->h.values = p->z.values = 0;
+    hk__arena_rewind(&ctx->scratch, mark);
 }

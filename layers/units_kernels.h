@@ -1,11 +1,13 @@
-/* units_kernels.h: the inner loops of the statistics of units.
+/* units_kernels.h: the inner loops of the statistics of units; on a GPU whole drivers.
    SPDX-License-Identifier: MIT */
 #ifndef HK_UNITS_KERNELS_H
 #define HK_UNITS_KERNELS_H
 
 #include <stdint.h>
 
-#include "stamp.h"
+#include "context.h"
+
+HK_BEGIN_DECLS
 
 /* What is kept for a unit: arrays of doubles with one element for each. Values count from a centre, the first one, so
    that a constant has a variance of exactly 0 and a large mean costs no digits. */
@@ -44,5 +46,24 @@ typedef struct hk__units_kernels {
 } hk__units_kernels;
 
 HK_STAMP_TABLES(hk__units_kernels, hk__units);
+
+/* A batch of values of the units, (outer, units, inner), contiguous, for a GPU. */
+typedef struct hk__units_gpu_job {
+    int64_t outer, units, inner;
+    const void *h;
+    const void *z, *slope; /* slope NULL: neither is looked at */
+    double *to;            /* arrays of `room` elements, one behind the other */
+    int64_t room;
+    bool brief, start; /* brief: sums up to HK__UNITS_BRIEF alone; start: the first of a round */
+    void *steepest;    /* as above, of all units; NULL: not wanted */
+} hk__units_gpu_job;
+
+typedef struct hk__units_gpu_table {
+    void (*add)(hk_context *ctx, const hk__units_gpu_job *job);
+} hk__units_gpu_table;
+
+HK_GPU_TABLES(hk__units_gpu_table, hk__units_gpu);
+
+HK_END_DECLS
 
 #endif

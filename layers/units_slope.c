@@ -6,6 +6,7 @@
 
 #include "activation.h"
 #include "activation_module.h"
+#include "gpu.h"
 #include "units.h"
 
 enum { MAX = HK_ACTIVATION_MAX_PARAMS };
@@ -33,15 +34,62 @@ bool hk__units_per_channel(const hk_module *activation) {
     return false;
 }
 
-/* A user's function is called on one thread. */
-static void own_slope(const hk__activation_state *a, hk__units_view view, const hk_tensor *z,
-                      hk_tensor *out) {
-    hk_activation_spec spec = a->spec;
-    const int64_t n = hk_shape_count(z->shape);
-    for (int64_t i = 0; i < n; i++) {
-        if (i % view.inner == 0) parameters_at(a, i / view.inner % view.units, spec.value);
-        hk__number_put(out, i, hk_activation_slope(&spec, hk__number_at(z, i)));
+/* The activation with all its parameters where the host can look at them. */
+typedef struct near {
+    hk__activation_state state;
+    hk_tensor params[MAX];
+} near;
+
+static void bring_near(const hk__activation_state *a, near *to) {
+    to->state = *a;
+    for (int k = 0; k < a->spec.info->n_params; k++) {
+        if (!a->params[k]) continue;
+        to->params[k] = hk__near(a->params[k]);
+        to->state.params[k] = &to->params[k];
     }
+}
+
+/* A user's function is called on one thread, by the host. */
+static hk_status own_slope(const hk__activation_state *a, hk__units_view view, hk_tensor *z,
+                           hk_tensor *out) {
+    hk_context *ctx = z->ctx;
+    const hk__mark mark = hk__arena_mark(&ctx->scratch);
+    hk_activation_spec spec = a->spec;
+    near n;
+    bring_near(a, &n);
+    hk_tensor from = hk__near(z), to = *out;
+    to.data = hk__host_room(out);
+    const int64_t count = to.data && ctx->status == HK_OK ? hk_shape_count(z->shape) : 0;
+    for (int64_t i = 0; i < count; i++) {
+        if (i % view.inner == 0) parameters_at(&n.state, i / view.inner % view.units, spec.value);
+        hk__number_put(&to, i, hk_activation_slope(&spec, hk__number_at(&from, i)));
+    }
+    if (ctx->status == HK_OK) hk__host_done(out, to.data);
+    hk__arena_rewind(&ctx->scratch, mark);
+    return ctx->status;
+}
+
+/* On a GPU all slopes at once, by the activation's own kernel, whose operands are 1, z, h and parameters. */
+static hk_status slope_on_gpu(const hk__activation_state *a, hk_tensor *z, hk_tensor *h,
+                              hk_tensor *out) {
+    hk_context *ctx = z->ctx;
+    const hk__activation_kernels_row *f =
+        &hk__activation_tables[hk__stamp_of(ctx, z->dtype)]->row[hk__row_of(a->spec.info)];
+    hk_tensor *one = hk_full(ctx, z->dtype, HK_SCALAR, 1);
+    hk_tensor *operands[3 + MAX] = {one, z, h}, number = {.ctx = ctx, .dtype = z->dtype};
+    double value[1 + MAX] = {0};
+    bool learned = false;
+    if (!one) return ctx->status;
+    for (int k = 0; k < a->spec.info->n_params; k++) {
+        learned |= a->params[k] != NULL;
+        value[1 + k] = a->spec.value[k];
+        operands[3 + k] = a->params[k] ? a->params[k] : &number;
+    }
+    if (learned)
+        hk__map(ctx, f->slope, value, out, 3 + a->spec.info->n_params, operands, false);
+    else
+        hk__map(ctx, f->plain_slope, value + 1, out, 3, operands, false);
+    return ctx->status;
 }
 
 /* Parameters of each unit, one row for each parameter. */
@@ -60,17 +108,17 @@ static hk_status lay_operands(hk__units_slope *s, const hk__activation_state *a,
     return HK_OK;
 }
 
-hk_status hk__units_slope_begin(const hk_module *activation, hk__units_view view,
-                                const hk_tensor *z, hk__units_slope *s) {
+hk_status hk__units_slope_begin(const hk_module *activation, hk__units_view view, hk_tensor *z,
+                                hk_tensor *h, hk__units_slope *s) {
     const hk__activation_state *a = activation->state;
     hk_context *ctx = z->ctx;
     *s = (hk__units_slope){.activation = activation, .size = hk_dtype_size(z->dtype)};
-    if (a->spec.info->kind == HK_ACTIVATION_OWN) {
+    const bool own = a->spec.info->kind == HK_ACTIVATION_OWN;
+    if (own || HK_ON_GPU(ctx)) {
         hk_tensor *all = hk__empty(ctx, z->dtype, z->shape);
         if (!all) return ctx->status;
-        own_slope(a, view, z, all);
         s->given = all->data;
-        return HK_OK;
+        return own ? own_slope(a, view, z, all) : slope_on_gpu(a, z, h, all);
     }
     s->f = &hk__activation_tables[hk__stamp_of(ctx, z->dtype)]->row[hk__row_of(a->spec.info)];
     s->per_channel = hk__units_per_channel(activation);
@@ -207,15 +255,19 @@ static limits limits_of(scan *s, const hk_activation_spec *spec, const hk_units_
 hk_status hk__units_limits(const hk_module *activation, const hk_units_config *config,
                            hk__unit_sums *sums, bool *settled) {
     const hk__activation_state *a = activation->state;
+    hk_context *ctx = activation->object.ctx;
     scan *s = malloc(sizeof *s);
-    if (!s) return hk_fail(activation->object.ctx, HK_ERR_MEMORY, "units", "no memory");
+    if (!s) return hk_fail(ctx, HK_ERR_MEMORY, "units", "no memory");
+    const hk__mark mark = hk__arena_mark(&ctx->scratch);
+    near n;
+    bring_near(a, &n);
     lay_grid(s);
     hk_activation_spec spec = a->spec;
     limits l = {.limit = 0};
     const bool per_channel = hk__units_per_channel(activation);
-    for (int64_t k = 0; k < sums->units; k++) {
+    for (int64_t k = 0; ctx->status == HK_OK && k < sums->units; k++) {
         if (k == 0 || per_channel) {
-            parameters_at(a, k, spec.value);
+            parameters_at(&n.state, k, spec.value);
             l = limits_of(s, &spec, config);
         }
         sums->array[HK__UNITS_THRESHOLD][k] = l.threshold;
@@ -223,7 +275,8 @@ hk_status hk__units_limits(const hk_module *activation, const hk_units_config *c
         sums->array[HK__UNITS_PEAK][k] = l.peak;
     }
     free(s);
+    hk__arena_rewind(&ctx->scratch, mark);
     *settled = true;
     for (int k = 0; k < a->spec.info->n_params; k++) *settled &= !a->params[k];
-    return HK_OK;
+    return ctx->status;
 }

@@ -6,7 +6,9 @@
 #include <math.h>
 #include <string.h>
 
+#include "gpu.h"
 #include "units.h"
+#include "values.h"
 
 enum { BLOCK = 128 }; /* units of a task where they lie side by side */
 
@@ -14,12 +16,22 @@ hk_status hk__unit_sums_init(hk_context *ctx, hk__unit_sums *sums, int64_t units
     const int64_t room = (units + BLOCK - 1) / BLOCK * BLOCK;
     double *memory = hk__alloc((size_t)(room * HK__UNITS_ARRAYS) * sizeof *memory, true);
     if (!memory) return hk_fail(ctx, HK_ERR_MEMORY, "units", "no memory");
-    *sums = (hk__unit_sums){.units = units};
+    *sums = (hk__unit_sums){.units = units, .room = room};
     for (int i = 0; i < HK__UNITS_ARRAYS; i++) sums->array[i] = memory + i * room;
-    return HK_OK;
+    if (!HK_ON_GPU(ctx)) return HK_OK;
+    sums->there = hk__gpu_alloc(ctx, (size_t)(room * HK__UNITS_ARRAYS) * sizeof *memory, true);
+    return sums->there ? HK_OK : hk_fail(ctx, HK_ERR_MEMORY, "units", "no memory on the GPU");
 }
 
-void hk__unit_sums_free(hk__unit_sums *sums) { hk__free(sums->array[0]); }
+void hk__unit_sums_free(hk_context *ctx, hk__unit_sums *sums) {
+    hk__free(sums->array[0]);
+    hk__values_free(ctx, sums->there);
+}
+
+void hk__unit_sums_fetch(hk_context *ctx, hk__unit_sums *sums) {
+    const size_t bytes = (size_t)(sums->room * HK__UNITS_LIMIT) * sizeof(double);
+    if (sums->there) hk__values_read(ctx, sums->array[0], sums->there, bytes);
+}
 
 /* The first value of each unit is what it counts from. */
 static void start(hk__unit_sums *sums, hk__units_view view, const hk_tensor *h) {
@@ -98,9 +110,41 @@ static void begin(hk__unit_sums *sums, hk__units_view view, const hk_tensor *t) 
     sums->values += view.outer * view.inner;
 }
 
+/* --- on a GPU ------------------------------------------------------------------------------------------------- */
+
+static void add_on_gpu(hk_context *ctx, hk__units_view view, hk__unit_sums *sums,
+                       const hk_tensor *h, const hk_tensor *z, const char *slope, void *steepest,
+                       bool brief) {
+    const size_t given = (size_t)((HK__UNITS_ARRAYS - HK__UNITS_LIMIT) * sums->room);
+    const hk__units_gpu_job job = {.outer = view.outer,
+                                   .units = view.units,
+                                   .inner = view.inner,
+                                   .h = h->data,
+                                   .z = slope ? z->data : NULL,
+                                   .slope = slope,
+                                   .to = sums->there,
+                                   .room = sums->room,
+                                   .brief = brief,
+                                   .start = sums->values == 0,
+                                   .steepest = steepest};
+    if (job.start && slope)
+        hk__values_write(ctx, sums->there + HK__UNITS_LIMIT * sums->room,
+                         sums->array[HK__UNITS_LIMIT], given * sizeof(double));
+    hk__gpu_in(ctx, "units");
+    hk__units_gpu_tables[h->dtype]->add(ctx, &job);
+    sums->values += view.outer * view.inner;
+}
+
+/* --- both ----------------------------------------------------------------------------------------------------- */
+
 void hk__unit_sums_add(hk_context *ctx, hk__units_view view, hk__unit_sums *of_h,
                        hk__unit_sums *of_z, const hk_tensor *h, const hk_tensor *z,
                        const hk__units_slope *slope, void *steepest) {
+    if (HK_ON_GPU(ctx)) {
+        add_on_gpu(ctx, view, of_h, h, z, slope ? slope->given : NULL, steepest, false);
+        if (of_z) add_on_gpu(ctx, view, of_z, z, NULL, NULL, NULL, true);
+        return;
+    }
     work w = {.kernels = hk__units_tables[hk__stamp_of(ctx, h->dtype)],
               .view = view,
               .of_h = of_h,

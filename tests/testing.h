@@ -32,7 +32,7 @@ static inline void close_text(char *text, size_t size, const char *name, int64_t
 #define assert_close(name, i, got, want, tolerance)                                                \
     do {                                                                                           \
         const double got_ = (got), want_ = (want), allowed_ = (tolerance);                         \
-        char text_[256];                                                                           \
+        char text_[512];                                                                           \
         if (is_close(got_, want_, allowed_)) break;                                                \
         close_text(text_, sizeof text_, name, (int64_t)(i), got_, want_, allowed_);                \
         fail_msg("%s", text_);                                                                     \

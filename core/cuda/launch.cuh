@@ -61,7 +61,7 @@ static inline unsigned hk__grid(int64_t n, int64_t block, int64_t each) {
 }
 
 /* The shared memory that a launch asks for: of one name, whatever its type. */
-#define HK_SHARED_ROOM(type, name)                                                                 \
+#define HK_SHARED(type, name)                                                                      \
     extern __shared__ __align__(16) unsigned char hk__shared[];                                    \
     type *const name = (type *)hk__shared
 
