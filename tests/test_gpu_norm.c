@@ -190,7 +190,7 @@ static void layer(void **state) {
     for (int c = 0; c < 2; c++) {
         hk_context *ctx = c ? gpu : cpu;
         m[c] = hk_batch_norm2d(ctx, NULL);
-        must(hk_module_build(m[c], HK_SHAPE(-1, 5, 4, 4)));
+        must(hk_module_build(m[c], HK_SHAPE(-1, 5, 4, 4), NULL));
     }
     for (int step = 0; step < 3; step++) {
         hk_tensor *y[2];
