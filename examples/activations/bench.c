@@ -88,7 +88,8 @@ static int parse(bench *b, int argc, char **argv) {
         return options_bad_value(&b->opts, "shape", b->shape_text,
                                  "sizes from 1, at most 2147483648 elements together");
     if (b->naive && device_of(b->device) == HK_CPU)
-        return options_bad_value(&b->opts, "device", b->device, "cuda with --naive");
+        return options_refuse(&b->opts, "--naive: a GPU alone is held against compositions (try "
+                                        "--device cuda --naive)");
     if (!b->as_json || !b->as_csv) return OPTIONS_GO;
     fprintf(stderr, "%s: --json and --csv: choose one of them\n", b->opts.program);
     return EXIT_BAD_INPUT;
