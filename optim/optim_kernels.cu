@@ -141,7 +141,7 @@ template <class RULE> static __global__ void __launch_bounds__(THREADS) update(c
     double factor = 1;
     if (u.partial) factor = factor_of(u, room);
     if (factor < 0) { /* the whole grid finds the same */
-        if (blockIdx.x == 0 && threadIdx.x == 0) hk__raise_flag(u.flag, HK__FLAG_NORM, 0, 0, 0);
+        if (blockIdx.x == 0 && threadIdx.x == 0) hk__raise_flag(u.flag, HK__FLAG_OBJECT, 0, 0, u.key);
         return;
     }
     if (threadIdx.x == 0) shared_rule.prepare(u, u.cells[0] * s.lr_factor, s.weight_decay);

@@ -81,6 +81,7 @@ typedef struct hk__optim_launch {
     int64_t partials;
     double max_norm, limit; /* of clipping; 0 and INFINITY: none */
     struct hk__gpu_flag *flag;
+    int64_t key; /* of the object that is flagged */
     double fixed[HK__OPTIM_FIXED];
     int64_t rule;
 } hk__optim_launch;

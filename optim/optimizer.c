@@ -185,6 +185,8 @@ hk_optimizer *hk__optimizer_new(hk_context *ctx, const hk_optimizer_class *cls,
     if (on_device(opt)) {
         opt->object.prepare = prepare_replay;
         opt->object.replayed = replayed;
+        opt->object.report = hk__optimizer_report_norm;
+        opt->object.key = opt->device.cells;
     }
     return opt;
 }

@@ -83,6 +83,9 @@ size_t hk__optimizer_state_bytes(const hk_optimizer *opt);
 void hk__optimizer_state_read(const hk_optimizer *opt, void *to);
 void hk__optimizer_state_write(hk_optimizer *opt, const void *from);
 
+/* Sets the error of a norm that is not finite; it names the parameter. */
+void hk__optimizer_report_norm(hk__object *object);
+
 /* optimizer_gpu.cu: opens what a built-in rule needs; makes the table anew after segments changed; one step, whose gradients
    are settled. */
 /* The numbers of the coming step into cells; false if its rate is not finite. */

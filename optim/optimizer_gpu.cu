@@ -92,6 +92,7 @@ hk_status hk__optimizer_gpu_step(hk_optimizer *opt) {
     u.max_norm = opt->max_norm;
     u.limit = opt->max_value > 0 ? opt->max_value : (double)INFINITY;
     u.flag = hk__gpu_flag_of(ctx);
+    u.key = opt->object.key;
     u.rule = opt->builtin->rule(opt->hyper);
     memcpy(u.fixed, numbers.fixed, sizeof u.fixed);
     if (opt->max_norm > 0) u.partial = d->partial;

@@ -69,6 +69,10 @@ static hk_status report_norm(const hk_optimizer *opt, double norm) {
                    "cannot clip by norm: the gradients are too large, their norm is %g", norm);
 }
 
+void hk__optimizer_report_norm(hk__object *object) {
+    report_norm((const hk_optimizer *)object, INFINITY);
+}
+
 /* --- update ----------------------------------------------------------------------------------- */
 
 /* Updates n elements that start at byte `at` of w, g and the state. */
