@@ -140,4 +140,19 @@ wide bench gelu --shape 8x16 --runs 1 --device cuda --json
 ok "the device in JSON" has '"device":"cuda"' out
 ok "the CPU in JSON" has '"cpu_us":{"forward":' out
 
+
+# A GPU whose memory is too small; the emulated one has as much as it is told.
+if has '"isa":"emulated' out; then
+    export HILLOCK_EMULATED_MEMORY=4000000
+    run bench gelu --shape 1000x1000 --runs 1 --device cuda
+    ok "exit code without memory" [ "$code" != 0 ]
+    ok "one line without memory" [ "$(lines err)" = 1 ]
+    ok "the sizes" grep -q 'no memory for a tensor (1000, 1000) of f32, 3.8 MiB on the GPU: ' err
+    program=$folder/mnist_mlp
+    export HILLOCK_EMULATED_MEMORY=300000
+    run --data tiny --device cuda --hidden none
+    ok "one line without memory" [ "$(lines err)" = 1 ]
+    ok "which memory" grep -qE 'on the GPU: 0.0 of its 0.0 GiB are free' err
+fi
+
 done_if_more_than 60
