@@ -176,6 +176,7 @@ static void the_same_variants(void **state) {
 /* --- replayed steps --------------------------------------------------------------------------- */
 
 typedef struct taking {
+    hk_dataset *ds;
     hk_loader *loader;
     hk_tensor *x, *y; /* kept: the newest batch */
     int64_t size;
@@ -203,7 +204,9 @@ static void replayed_steps_move_on(void **state) {
         for (int d = 0; d < 2; d++) {
             hk_context *ctx = p.ctx[d];
             const hk_shape item = HK_SHAPE(1, 6, 6);
-            t[d] = (taking){.loader = shuffled(items(ctx, HK_U8, item), k ? &augment : NULL),
+            hk_dataset *ds = items(ctx, HK_U8, item);
+            t[d] = (taking){.ds = ds,
+                            .loader = shuffled(ds, k ? &augment : NULL),
                             .x = hk_tensor_new(ctx, HK_F32, HK_SHAPE(BATCH, 1, 6, 6)),
                             .y = hk_tensor_new(ctx, HK_I32, HK_SHAPE(BATCH))};
         }
@@ -211,6 +214,7 @@ static void replayed_steps_move_on(void **state) {
             float x[2][BATCH * 36];
             int32_t y[2][BATCH];
             for (int d = 0; d < 2; d++) {
+                if (step == 20) assert_int_equal(hk_dataset_scale(t[d].ds, 0.01, 0.5), HK_OK);
                 assert_int_equal(hk_step_run(p.ctx[d], take, &t[d]), HK_OK);
                 assert_int_equal(hk_tensor_read(t[d].x, x[d], sizeof x[d]), HK_OK);
                 assert_int_equal(hk_tensor_read(t[d].y, y[d], sizeof y[d]), HK_OK);
