@@ -195,10 +195,11 @@ static void print_composed(const bench_report *r) {
         snprintf(name, sizeof name, "%s by ops", r->composes[k]);
         const bench_row *one = find_row(r, r->composes[k]), *several = find_row(r, name);
         if (!one || !several) continue;
-        printf("%s%s over %s:", k ? "" : "\n", r->composes[k], name);
+        printf("%s%s over %s, times as fast:", k ? "" : "\n", r->composes[k], name);
         for (int pass = 0; pass < PASSES; pass++)
-            printf(" %.2f times as fast %s%s", several->pass[pass].median / one->pass[pass].median,
-                   pass_name[pass], pass + 1 < PASSES ? "," : "\n");
+            printf(" %s %.2f%s", pass_name[pass],
+                   several->pass[pass].median / one->pass[pass].median,
+                   pass + 1 < PASSES ? "," : "\n");
     }
 }
 
