@@ -25,6 +25,9 @@ typedef struct hk__object {
     bool (*prepare)(struct hk__object *object);
     void (*replayed)(struct hk__object *object);
     uint64_t step;
+    /* Sets the error for what its kernel found wrong and flagged by the key (HK__FLAG_OBJECT, gpu.h). */
+    void (*report)(struct hk__object *object);
+    int64_t key;
 } hk__object;
 
 struct hk_context {

@@ -8,7 +8,7 @@
 /* --- the optimizer's state -------------------------------------------------------------------- */
 
 typedef struct optimizer_copy {
-    void *state; /* in memory of the context */
+    char *state;
     size_t size;
     int64_t steps;
 } optimizer_copy;
@@ -16,17 +16,17 @@ typedef struct optimizer_copy {
 static hk_status copy_optimizer(hk_context *ctx, const hk_optimizer *opt, optimizer_copy *copy) {
     if (!opt) return HK_OK;
     copy->steps = opt->steps;
-    copy->size = opt->state ? (size_t)opt->cls.n_state * (size_t)opt->lines * HK_ALIGN : 0;
-    copy->state = hk__values_alloc(ctx, copy->size, false);
+    copy->size = hk__optimizer_state_bytes(opt);
+    copy->state = malloc(copy->size + 1);
     if (!copy->state) return hk_fail(ctx, HK_ERR_MEMORY, "doctor", "no memory");
-    if (copy->size > 0) hk__values_copy(ctx, copy->state, opt->state, copy->size);
+    hk__optimizer_state_read(opt, copy->state);
     return ctx->status;
 }
 
-static void restore_optimizer(hk_context *ctx, hk_optimizer *opt, const optimizer_copy *copy) {
+static void restore_optimizer(hk_optimizer *opt, const optimizer_copy *copy) {
     if (!opt || !copy->state) return;
     opt->steps = copy->steps;
-    if (copy->size > 0) hk__values_copy(ctx, opt->state, copy->state, copy->size);
+    hk__optimizer_state_write(opt, copy->state);
 }
 
 /* --- the steps -------------------------------------------------------------------------------- */
@@ -86,7 +86,7 @@ static void put_back(hk__doctor *d, const optimizer_copy *copy) {
         hk_zero_grad(d->params[i].param);
     }
     for (int i = 0; i < d->n_buffers; i++) hk__doctor_copy(d->net->all_buffers[i], d->buffers[i]);
-    restore_optimizer(d->ctx, d->opt, copy);
+    restore_optimizer(d->opt, copy);
     if (status != HK_OK) d->ctx->status = status;
 }
 
@@ -115,7 +115,7 @@ static hk_status examine(hk__doctor *d, hk_diagnosis *result) {
         status = d->ctx->status;
     }
     if (!d->config.keep && d->n_params > 0) put_back(d, &copy);
-    hk__values_free(d->ctx, copy.state);
+    free(copy.state);
     return status;
 }
 
