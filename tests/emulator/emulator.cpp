@@ -8,11 +8,13 @@
      HILLOCK_EMULATED_MEMORY=BYTES                of the device; 4 GiB if not given */
 #include "cuda_runtime.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <time.h>
 
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <mutex>
@@ -66,9 +68,41 @@ size_t capacity() {
     return text ? strtoull(text, NULL, 10) : (size_t)4 << 30;
 }
 
-void allow(int access) {
-    for (const auto &a : device)
-        mprotect(first_page(a.first), (size_t)(a.first + a.second - first_page(a.first)), access);
+/* While a kernel runs, its first touch of an allocation opens that one: to open them all each time would take longer than
+   most kernels do. */
+std::vector<char *> touched;
+struct sigaction segv_before;
+
+void protect(char *at, int access) {
+    mprotect(first_page(at), (size_t)(at + device[at] - first_page(at)), access);
+}
+
+void on_touch(int, siginfo_t *info, void *) {
+    char *const at = (char *)info->si_addr;
+    auto a = device.upper_bound(at);
+    if (a == device.end() || first_page(a->first) > at) /* not in the page that it begins in */
+        a = a != device.begin() && at < std::prev(a)->first + std::prev(a)->second ? std::prev(a)
+                                                                                   : device.end();
+    if (a == device.end() || std::find(touched.begin(), touched.end(), a->first) != touched.end()) {
+        sigaction(SIGSEGV, &segv_before, NULL); /* happens again, and ends the program */
+        return;
+    }
+    touched.push_back(a->first);
+    protect(a->first, PROT_READ | PROT_WRITE);
+}
+
+void open_device() {
+    struct sigaction action = {};
+    action.sa_sigaction = on_touch;
+    action.sa_flags = SA_SIGINFO;
+    touched.reserve(1024);
+    sigaction(SIGSEGV, &action, &segv_before);
+}
+
+void close_device() {
+    sigaction(SIGSEGV, &segv_before, NULL);
+    for (char *at : touched) protect(at, PROT_NONE);
+    touched.clear();
 }
 
 bool lies_in(const std::map<char *, size_t> &where, const void *p, size_t bytes) {
@@ -384,7 +418,7 @@ void run_kernel(const launch *k) {
     blockDim = k->block;
     gridDim = k->grid;
     const uint64_t x = k->grid.x, y = k->grid.y, blocks = x * y * k->grid.z;
-    allow(PROT_READ | PROT_WRITE);
+    open_device();
     for (uint64_t i = 0; k->cluster > 1 && i < blocks / k->cluster; i++)
         run_cluster(k, place_of(i, blocks / k->cluster) * k->cluster);
     for (uint64_t i = 0; k->cluster <= 1 && i < blocks; i++) {
@@ -392,7 +426,7 @@ void run_kernel(const launch *k) {
         blockIdx = {(unsigned)(b % x), (unsigned)(b / x % y), (unsigned)(b / x / y)};
         run_block(k);
     }
-    allow(PROT_NONE);
+    close_device();
     if (k->flush) _mm_setcsr(mode);
 }
 
@@ -467,9 +501,9 @@ cudaError_t result(cudaError_t error) {
 
 void run(const emulated_node &node) {
     if (node.work) {
-        allow(PROT_READ | PROT_WRITE);
+        open_device();
         node.work();
-        allow(PROT_NONE);
+        close_device();
     } else {
         run_kernel(&node.kernel);
     }
