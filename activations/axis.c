@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "activation.h"
+#include "gpu.h"
 #include "maxout_kernels.h"
 #include "pointwise_kernels.h"
 
@@ -13,6 +14,7 @@ static int feature_axis(const hk_tensor *x) { return x->shape.rank > 1 ? 1 : 0; 
 
 typedef struct maxout_job {
     const hk__maxout_kernels *kernels;
+    const hk__maxout_gpu *gpu;
     int64_t k, groups, inner; /* z: (outer, groups·k, inner) */
     size_t size;              /* bytes of an element */
     char *z, *y;              /* of the wide and the narrow side */
@@ -21,13 +23,14 @@ typedef struct maxout_job {
 
 static maxout_job job_for(const hk_op_call *c, hk_tensor *wide, hk_tensor *narrow) {
     const int axis = feature_axis(wide);
-    maxout_job j = {.kernels = hk__maxout_tables[hk__stamp_of(c->ctx, wide->dtype)],
+    maxout_job j = {.gpu = hk__maxout_gpu_tables[wide->dtype],
                     .k = *(const int64_t *)c->attr,
                     .inner = 1,
                     .size = hk_dtype_size(wide->dtype),
                     .z = wide->data,
                     .y = narrow->data,
                     .winner = c->out[1]->data};
+    if (!HK_ON_GPU(c->ctx)) j.kernels = hk__maxout_tables[hk__stamp_of(c->ctx, wide->dtype)];
     j.groups = wide->shape.dim[axis] / j.k;
     for (int i = axis + 1; i < wide->shape.rank; i++) j.inner *= wide->shape.dim[i];
     return j;
@@ -37,6 +40,18 @@ static void run_rows(hk_op_call *c, maxout_job *j, hk__task *task) {
     const int64_t row = j->groups * j->inner;
     if (row > 0) hk__run(c->ctx, hk_shape_count(c->out[0]->shape) / row, task, j);
 }
+static void run_on_gpu(hk_op_call *c, const maxout_job *j, hk__maxout_launch *launch) {
+    const int64_t count = hk_shape_count(c->out[0]->shape);
+    if (count > 0) launch(c->ctx, count / j->inner, j->k, j->inner, j->z, j->y, j->winner);
+}
+/* run_rows by kernel value, spread or pick. */
+#define HK_RUN(c, j, what)                                                                         \
+    do {                                                                                           \
+        if (HK_ON_GPU((c)->ctx))                                                                   \
+            run_on_gpu(c, j, (j)->gpu->what);                                                      \
+        else                                                                                       \
+            run_rows(c, j, what##_row);                                                            \
+    } while (0)
 
 /* One run is all groups of a row if nothing is behind the axis, else the elements of a group. */
 static hk__maxout_run run_of(const maxout_job *j) {
@@ -75,18 +90,21 @@ static hk_status maxout_forward(hk_op_call *c) {
     if (!hk_op_output(c, 0, z->dtype, shape) || !hk_op_output(c, 1, HK_U8, shape))
         return c->ctx->status;
     maxout_job j = job_for(c, z, c->out[0]);
-    run_rows(c, &j, value_row);
+    HK_RUN(c, &j, value);
     return c->ctx->status;
 }
 
 static hk_status maxout_backward(hk_op_call *c) {
-    if (!hk_op_needs(c, 0)) return HK_OK;
+    bool accumulate;
     hk_tensor *g = hk_contiguous(c->gout[0]);
-    hk_tensor *gz = g ? hk__empty(c->ctx, c->in[0]->dtype, c->in[0]->shape) : NULL;
+    hk_tensor *to = hk__grad_target(c, 0, &accumulate);
+    if (!g || !to) return c->ctx->status;
+    hk_tensor *gz = accumulate ? hk__empty(c->ctx, to->dtype, to->shape) : to;
     if (!gz) return c->ctx->status;
     maxout_job j = job_for(c, gz, g);
-    run_rows(c, &j, spread_row);
-    return hk_op_add_grad(c, 0, gz);
+    HK_RUN(c, &j, spread);
+    if (accumulate) hk__copy(c->ctx, to, gz, true);
+    return c->ctx->status;
 }
 
 static hk_status maxout_jvp(hk_op_call *c) {
@@ -94,7 +112,7 @@ static hk_status maxout_jvp(hk_op_call *c) {
     hk_tensor *ty = tz ? hk__empty(c->ctx, tz->dtype, c->out[0]->shape) : NULL;
     if (!ty) return c->ctx->status;
     maxout_job j = job_for(c, tz, ty);
-    run_rows(c, &j, pick_row);
+    HK_RUN(c, &j, pick);
     return hk_op_add_tangent(c, 0, ty);
 }
 

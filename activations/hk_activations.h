@@ -147,7 +147,8 @@ HK_API int hk_activation_widens(const hk_activation_spec *spec);
 /* --- one's own activation ---------------------------------------------------------------------------------
 
    Functions in double, called element by element on one thread: slower than a row of activations.def, but the
-   name then works everywhere in this context. value and slope see the parameters p. */
+   name then works everywhere in this context. value and slope see the parameters p. They run on the CPU: on a GPU x
+   is copied to the host and the result back, each time, and hk_step_run cannot replay such a step. */
 typedef struct hk_activation_functions {
     double (*value)(double x, const double *p);
     double (*slope)(double x, const double *p);

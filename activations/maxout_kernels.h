@@ -3,9 +3,9 @@
 #ifndef HK_MAXOUT_KERNELS_H
 #define HK_MAXOUT_KERNELS_H
 
-#include <stdint.h>
+#include "context.h"
 
-#include "stamp.h"
+HK_BEGIN_DECLS
 
 /* A run of n outputs whose candidates lie alike: candidate i of output o stands at z[o·step + i·apart], i < k. */
 typedef struct hk__maxout_run {
@@ -22,5 +22,15 @@ typedef struct hk__maxout_kernels {
 } hk__maxout_kernels;
 
 HK_STAMP_TABLES(hk__maxout_kernels, hk__maxout);
+
+/* The same on a GPU, of the whole: z: (n, k, inner), y and winner: (n, inner). */
+typedef void hk__maxout_launch(hk_context *ctx, int64_t n, int64_t k, int64_t inner, void *z,
+                               void *y, uint8_t *winner);
+typedef struct hk__maxout_gpu {
+    hk__maxout_launch *value, *spread, *pick;
+} hk__maxout_gpu;
+HK_GPU_TABLES(hk__maxout_gpu, hk__maxout_gpu);
+
+HK_END_DECLS
 
 #endif

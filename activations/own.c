@@ -1,4 +1,5 @@
 /* own.c: a user's own activation: functions in double, called element by element on the caller's thread.
+   On a GPU its input comes over and its result goes back, and a step with one is not replayed.
    SPDX-License-Identifier: MIT */
 #include <math.h>
 #include <stdlib.h>
@@ -10,57 +11,90 @@ enum { MAX = HK_ACTIVATION_MAX_PARAMS };
 
 /* --- the operation ------------------------------------------------------------------------------------------------ */
 
-/* x and the parameters side by side: contiguous, and of x's shape. */
+/* x and the parameters side by side: contiguous, of x's shape, and where the host can read them: their data is no longer
+   that of a tensor on a GPU. In scratch memory; bracket. */
 typedef struct operands {
     const hk_activation_functions *functions;
-    hk_tensor *x, *p[MAX];
+    hk_tensor x, p[MAX];
     const hk__activation_attr *a;
 } operands;
 
+static bool here(hk_tensor *t, hk_tensor *copy) {
+    if (!t) return false;
+    *copy = *t;
+    copy->data = (void *)(uintptr_t)hk__host_view(t);
+    return t->ctx->status == HK_OK;
+}
+
 static bool open_operands(hk_op_call *c, operands *o) {
     const hk__activation_attr *a = c->attr;
-    *o = (operands){&hk__own_of(a->spec.info)->functions, hk_contiguous(c->in[0]), {NULL}, a};
-    bool ok = o->x != NULL;
-    for (int k = 0; k < a->spec.info->n_params && ok; k++) {
-        if (!a->at[k]) continue;
-        o->p[k] = hk_contiguous(hk_broadcast_to(c->in[a->at[k]], c->in[0]->shape));
-        ok = o->p[k] != NULL;
-    }
+    *o = (operands){.functions = &hk__own_of(a->spec.info)->functions, .a = a};
+    bool ok = here(hk_contiguous(c->in[0]), &o->x);
+    for (int k = 0; k < a->spec.info->n_params && ok; k++)
+        if (a->at[k])
+            ok = here(hk_contiguous(hk_broadcast_to(c->in[a->at[k]], c->in[0]->shape)), &o->p[k]);
     return ok;
 }
 
 static void parameters_at(const operands *o, int64_t i, double p[MAX]) {
-    for (int k = 0; k < MAX; k++) p[k] = o->p[k] ? hk__number_at(o->p[k], i) : o->a->spec.value[k];
+    for (int k = 0; k < MAX; k++)
+        p[k] = o->a->at[k] ? hk__number_at(&o->p[k], i) : o->a->spec.value[k];
+}
+
+/* What each of the functions below does: out[i] = value, by way of the host. */
+static hk_status fill_out(hk_tensor *out, const operands *o,
+                          double (*at)(const operands *o, const void *arg, int64_t i),
+                          const void *arg) {
+    hk_tensor room = *out;
+    room.data = hk__host_room(out);
+    for (int64_t i = 0; room.data && i < hk_shape_count(out->shape); i++)
+        hk__number_put(&room, i, at(o, arg, i));
+    if (room.data) hk__host_done(out, room.data);
+    return out->ctx->status;
+}
+
+static double value_at(const operands *o, const void *arg, int64_t i) {
+    (void)arg;
+    double p[MAX];
+    parameters_at(o, i, p);
+    return o->functions->value(hk__number_at(&o->x, i), p);
 }
 
 static hk_status own_forward(hk_op_call *c) {
     operands o;
-    double p[MAX];
     HK_TRY(hk__check_parameters(c));
-    if (!open_operands(c, &o) || !hk_op_output(c, 0, c->in[0]->dtype, c->in[0]->shape))
-        return c->ctx->status;
-    for (int64_t i = 0; i < hk_shape_count(o.x->shape); i++) {
-        parameters_at(&o, i, p);
-        hk__number_put(c->out[0], i, o.functions->value(hk__number_at(o.x, i), p));
-    }
-    return HK_OK;
+    if (!hk_op_output(c, 0, c->in[0]->dtype, c->in[0]->shape)) return c->ctx->status;
+    const hk__mark mark = hk__arena_mark(&c->ctx->scratch);
+    if (open_operands(c, &o)) fill_out(c->out[0], &o, value_at, NULL);
+    hk__arena_rewind(&c->ctx->scratch, mark);
+    return c->ctx->status;
 }
 
-/* A tensor of x's shape: along · ∂f/∂input; input 0 is x, k + 1 is parameter k. */
+typedef struct slope_of {
+    int input; /* 0 is x, k + 1 is parameter k */
+    hk_tensor direction;
+} slope_of;
+
+static double slope_at(const operands *o, const void *arg, int64_t i) {
+    const slope_of *s = arg;
+    double p[MAX], d[MAX] = {0};
+    parameters_at(o, i, p);
+    const double x = hk__number_at(&o->x, i);
+    if (s->input > 0) o->functions->param_slopes(x, p, d);
+    return hk__number_at(&s->direction, i) *
+           (s->input > 0 ? d[s->input - 1] : o->functions->slope(x, p));
+}
+
+/* A tensor of x's shape: along · ∂f/∂input. */
 static hk_tensor *along(hk_op_call *c, int input, hk_tensor *direction) {
     operands o;
-    hk_tensor *v = hk_contiguous(direction), *out = NULL;
-    if (v && open_operands(c, &o)) out = hk__empty(c->ctx, o.x->dtype, o.x->shape);
-    for (int64_t i = 0; out && i < hk_shape_count(o.x->shape); i++) {
-        double p[MAX], d[MAX] = {0};
-        parameters_at(&o, i, p);
-        if (input > 0) o.functions->param_slopes(hk__number_at(o.x, i), p, d);
-        hk__number_put(out, i,
-                       hk__number_at(v, i) * (input > 0
-                                                  ? d[input - 1]
-                                                  : o.functions->slope(hk__number_at(o.x, i), p)));
-    }
-    return out;
+    slope_of s = {.input = input};
+    hk_tensor *out = hk__empty(c->ctx, c->in[0]->dtype, c->in[0]->shape);
+    const hk__mark mark = hk__arena_mark(&c->ctx->scratch);
+    if (out && here(hk_contiguous(direction), &s.direction) && open_operands(c, &o))
+        fill_out(out, &o, slope_at, &s);
+    hk__arena_rewind(&c->ctx->scratch, mark);
+    return c->ctx->status == HK_OK ? out : NULL;
 }
 
 static hk_status own_backward(hk_op_call *c) {

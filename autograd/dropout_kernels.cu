@@ -83,7 +83,7 @@ static __global__ void drop_planes(drawing d, int64_t draws, int64_t plane, cons
     if (lane == 0) mask[draw] = keeps;
     x += draw * plane;
     y += draw * plane;
-    if (!wide) {
+    if constexpr (!wide) {
         for (int64_t i = lane; i < plane; i += HK__WARP) y[i] = value_of(d, keeps, x[i]);
         return;
     }

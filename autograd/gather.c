@@ -2,6 +2,8 @@
    SPDX-License-Identifier: MIT */
 #include <string.h>
 
+#include "gather_kernels.h"
+#include "gpu.h"
 #include "tape.h"
 
 static int64_t row_length(const hk_tensor *x) {
@@ -10,11 +12,24 @@ static int64_t row_length(const hk_tensor *x) {
     return n;
 }
 
+static hk__gather_job job_of(const hk_tensor *x, const hk_tensor *index) {
+    return (hk__gather_job){.index = index->data,
+                            .count = hk_shape_count(index->shape),
+                            .rows = x->shape.dim[0],
+                            .n = row_length(x)};
+}
+
 /* out[i] = x[index[i]] for rows of n elements. */
 static hk_tensor *gathered(hk_op_call *c, hk_tensor *x, hk_tensor *out) {
     const hk_tensor *index = hk_contiguous(c->in[1]);
     x = hk_contiguous(x);
     if (!index || !x || !out) return NULL;
+    if (HK_ON_GPU(c->ctx)) {
+        const hk__gather_job j = job_of(x, index);
+        hk__gather_gpu_tables[x->dtype == HK_F64]->forward(c->ctx, &j, x->data, out->data,
+                                                           hk_dtype_size(x->dtype));
+        return out;
+    }
     const size_t bytes = (size_t)row_length(x) * hk_dtype_size(x->dtype);
     const int32_t *at = index->data;
     const int64_t count = hk_shape_count(index->shape);
@@ -35,7 +50,8 @@ static hk_status gather_forward(hk_op_call *c) {
         return hk__shapes_differ(c, "the result would have a rank below 0 or above 6", x, index);
     for (int i = 1; i < x->shape.rank; i++) shape.dim[shape.rank++] = x->shape.dim[i];
     const int32_t *at = index->data;
-    for (int64_t i = 0; i < hk_shape_count(index->shape); i++)
+    const int64_t to_check = HK_ON_GPU(c->ctx) ? 0 : hk_shape_count(index->shape);
+    for (int64_t i = 0; i < to_check; i++)
         if (at[i] < 0 || at[i] >= x->shape.dim[0])
             return hk_fail(c->ctx, HK_ERR_ARGUMENT, "gather_rows",
                            "index %d at position %lld is outside of 0 to %lld", (int)at[i],
@@ -70,6 +86,15 @@ static void scatter_add(void *arg, int64_t block, int worker) {
 static hk_status gather_backward(hk_op_call *c) {
     hk_tensor *g = hk_contiguous(c->gout[0]), *index = hk_contiguous(c->in[1]);
     if (!g || !index) return c->ctx->status;
+    if (HK_ON_GPU(c->ctx)) {
+        bool accumulate;
+        const hk_tensor *gin = hk__grad_target(c, 0, &accumulate);
+        const hk__gather_job j = job_of(c->in[0], index);
+        if (gin)
+            hk__gather_gpu_tables[g->dtype == HK_F64]->backward(c->ctx, &j, g->data, gin->data,
+                                                                accumulate);
+        return c->ctx->status;
+    }
     hk__grad_settle(c->gin[0]); /* rows that nobody asked for get nothing */
     scatter_job j = {.at = index->data,
                      .count = hk_shape_count(index->shape),

@@ -11,6 +11,7 @@
 
 #include "hk_random.h"
 #include "tape.h"
+#include "values.h"
 
 static const double jvp_tolerance = 1e-7, adjoint_tolerance = 1e-10;
 
@@ -24,8 +25,9 @@ typedef struct check {
     hk_gradcheck_result *result;
     double *analytic; /* gradients of all inputs, one after the other */
     double *v;        /* weights of the outputs */
+    double *y;        /* the outputs themselves, in memory of the host */
     int64_t outputs;
-    hk__mark memory, headers;
+    hk__mark memory, values, headers;
     int64_t nodes;
 } check;
 
@@ -40,12 +42,14 @@ static double direction(int i, int64_t at) {
 
 static void remember(check *k) {
     k->memory = hk__arena_mark(&k->ctx->memory);
+    k->values = hk__arena_mark(&k->ctx->gpu_memory);
     k->headers = hk__arena_mark(&k->ctx->headers[k->ctx->step % HK_HEADER_RING]);
     k->nodes = k->ctx->tape ? k->ctx->tape->count : 0;
 }
 
 static void forget(check *k) {
     hk__arena_rewind(&k->ctx->memory, k->memory);
+    hk__arena_rewind(&k->ctx->gpu_memory, k->values);
     hk__arena_rewind(&k->ctx->headers[k->ctx->step % HK_HEADER_RING], k->headers);
     if (k->ctx->tape) k->ctx->tape->count = k->nodes;
 }
@@ -67,9 +71,10 @@ static double loss(check *k) {
     double total = NAN;
     const bool was = hk_grad_enable(k->ctx, false);
     hk_tensor *y = evaluate(k);
-    if (y && hk_shape_count(y->shape) == k->outputs) {
+    if (y && hk_shape_count(y->shape) == k->outputs &&
+        hk_tensor_read(y, k->y, sizeof *k->y * (size_t)k->outputs) == HK_OK) {
         total = 0;
-        for (int64_t i = 0; i < k->outputs; i++) total += k->v[i] * ((const double *)y->data)[i];
+        for (int64_t i = 0; i < k->outputs; i++) total += k->v[i] * k->y[i];
     }
     hk_grad_enable(k->ctx, was);
     forget(k);
@@ -87,10 +92,13 @@ static hk_status tangent_of(check *k, hk_tensor *y, double *tangent) {
     int used = 0;
     for (int i = 0; i < k->n; i++) {
         if (skipped(k, i)) continue;
-        u[used] = hk_full(k->ctx, HK_F64, k->in[i]->shape, 0);
+        const int64_t count = hk_shape_count(k->in[i]->shape);
+        double *along = malloc(sizeof *along * (size_t)(count + 1));
+        if (!along) return hk_fail(k->ctx, HK_ERR_MEMORY, "gradcheck", "no memory");
+        for (int64_t e = 0; e < count; e++) along[e] = direction(i, e);
+        u[used] = hk_constant(k->ctx, HK_F64, k->in[i]->shape, along);
+        free(along);
         if (!u[used]) return k->ctx->status;
-        for (int64_t e = 0; e < hk_shape_count(k->in[i]->shape); e++)
-            ((double *)u[used]->data)[e] = direction(i, e);
         x[used++] = k->in[i];
     }
     hk_tensor *t = hk_jvp(k->ctx, y, used, x, u);
@@ -104,8 +112,10 @@ static hk_status analytic_part(check *k, double **tangent) {
     if (!y) return k->ctx->status;
     k->outputs = hk_shape_count(y->shape);
     k->v = malloc(sizeof *k->v * (size_t)(k->outputs + 1));
+    k->y = malloc(sizeof *k->y * (size_t)(k->outputs + 1));
     *tangent = malloc(sizeof **tangent * (size_t)(k->outputs + 1));
-    if (!k->v || !*tangent) return hk_fail(k->ctx, HK_ERR_MEMORY, "gradcheck", "no memory");
+    if (!k->v || !k->y || !*tangent)
+        return hk_fail(k->ctx, HK_ERR_MEMORY, "gradcheck", "no memory");
     const hk_random stream = hk_random_stream(0, "gradcheck/v", 0);
     for (int64_t i = 0; i < k->outputs; i++)
         k->v[i] = 2 * hk_random_uniform(stream, (uint64_t)i) - 1;
@@ -114,21 +124,31 @@ static hk_status analytic_part(check *k, double **tangent) {
     for (int i = 0; i < k->n; i++) {
         if (skipped(k, i)) continue;
         const int64_t count = hk_shape_count(k->in[i]->shape);
-        memcpy(at, hk_grad(k->in[i])->data, sizeof *at * (size_t)count);
+        HK_TRY(hk_tensor_read(hk_grad(k->in[i]), at, sizeof *at * (size_t)count));
         at += count;
     }
     return k->config.skip_jvp ? HK_OK : tangent_of(k, y, *tangent);
 }
 
-static double central_difference(check *k, double *element, double h) {
-    const double x = *element;
+/* Also behind an error, so that inputs are what they were. */
+static void put(check *k, double *to, const double *from, int64_t count) {
+    const hk_status status = k->ctx->status;
+    k->ctx->status = HK_OK;
+    hk__values_write(k->ctx, to, from, sizeof *to * (size_t)count);
+    if (status != HK_OK) k->ctx->status = status;
+}
+
+static double loss_with(check *k, hk_tensor *in, int64_t element, double value) {
+    put(k, (double *)in->data + element, &value, 1);
+    return loss(k);
+}
+
+/* By element e of an input, which is x. */
+static double central_difference(check *k, hk_tensor *in, int64_t e, double x, double h) {
     const double step = h * (fabs(x) > 1 ? fabs(x) : 1);
     const double above = x + step, below = x - step;
-    *element = above;
-    const double up = loss(k);
-    *element = below;
-    const double down = loss(k);
-    *element = x;
+    const double up = loss_with(k, in, e, above), down = loss_with(k, in, e, below);
+    put(k, (double *)in->data + e, &x, 1);
     return (up - down) / (above - below); /* the step as it came out in floating point */
 }
 
@@ -171,11 +191,12 @@ static hk_status numeric_part(check *k) {
     for (int i = 0; i < k->n; i++) {
         if (skipped(k, i)) continue;
         const int64_t count = hk_shape_count(k->in[i]->shape);
-        double *numeric = malloc(sizeof *numeric * (size_t)(count + 1));
+        double *numeric = malloc(sizeof *numeric * (size_t)(2 * count + 1)), *x = numeric + count;
         if (!numeric) return hk_fail(k->ctx, HK_ERR_MEMORY, "gradcheck", "no memory");
-        for (int64_t e = 0; e < count; e++)
-            numeric[e] = central_difference(k, (double *)k->in[i]->data + e, k->config.h);
-        judge(k, i, count, analytic, numeric);
+        hk__values_read(k->ctx, x, k->in[i]->data, sizeof *x * (size_t)count);
+        for (int64_t e = 0; e < count && k->ctx->status == HK_OK; e++)
+            numeric[e] = central_difference(k, k->in[i], e, x[e], k->config.h);
+        if (k->ctx->status == HK_OK) judge(k, i, count, analytic, numeric);
         analytic += count;
         free(numeric);
         if (k->ctx->status != HK_OK) return k->ctx->status;
@@ -183,38 +204,38 @@ static hk_status numeric_part(check *k) {
     return HK_OK;
 }
 
+/* Elements of all inputs that are not skipped, one after the other, from or to memory of the host. */
+static void move_inputs(check *k, bool write, double *all) {
+    for (int i = 0; i < k->n; i++) {
+        if (skipped(k, i)) continue;
+        const int64_t count = hk_shape_count(k->in[i]->shape);
+        if (write)
+            put(k, k->in[i]->data, all, count);
+        else
+            hk__values_read(k->ctx, all, k->in[i]->data, sizeof *all * (size_t)count);
+        all += count;
+    }
+}
+
 /* Moves every input by h·u, evaluates, and puts the inputs back. */
 static bool evaluate_moved(check *k, double h, double *out) {
-    double *saved = malloc(sizeof *saved);
-    int64_t used = 0;
-    for (int i = 0; i < k->n; i++) {
-        if (skipped(k, i)) continue;
-        const int64_t count = hk_shape_count(k->in[i]->shape);
-        double *more = realloc(saved, sizeof *saved * (size_t)(used + count + 1));
-        if (!more) {
-            free(saved);
-            return false;
-        }
-        saved = more;
-        double *x = k->in[i]->data;
-        memcpy(saved + used, x, sizeof *x * (size_t)count);
-        for (int64_t e = 0; e < count; e++) x[e] += h * direction(i, e);
-        used += count;
-    }
+    int64_t total = 0, at = 0;
+    for (int i = 0; i < k->n; i++) total += skipped(k, i) ? 0 : hk_shape_count(k->in[i]->shape);
+    double *saved = malloc(sizeof *saved * (size_t)(2 * total + 1)), *moved = saved + total;
+    if (!saved) return false;
+    move_inputs(k, false, saved);
+    for (int i = 0; i < k->n; i++)
+        for (int64_t e = 0; !skipped(k, i) && e < hk_shape_count(k->in[i]->shape); e++, at++)
+            moved[at] = saved[at] + h * direction(i, e);
     const bool was = hk_grad_enable(k->ctx, false);
+    move_inputs(k, true, moved);
     hk_tensor *y = evaluate(k);
-    if (y) memcpy(out, y->data, sizeof *out * (size_t)k->outputs);
+    const bool done = y && hk_tensor_read(y, out, sizeof *out * (size_t)k->outputs) == HK_OK;
     hk_grad_enable(k->ctx, was);
     forget(k);
-    used = 0;
-    for (int i = 0; i < k->n; i++) {
-        if (skipped(k, i)) continue;
-        const int64_t count = hk_shape_count(k->in[i]->shape);
-        memcpy(k->in[i]->data, saved + used, sizeof *saved * (size_t)count);
-        used += count;
-    }
+    move_inputs(k, true, saved);
     free(saved);
-    return y != NULL;
+    return done;
 }
 
 static hk_status jvp_part(check *k, const double *tangent) {
@@ -322,6 +343,7 @@ hk_status hk_gradcheck(hk_context *ctx, hk_function *fn, void *arg, int n, hk_te
     free(added);
     free(k.analytic);
     free(k.v);
+    free(k.y);
     if (status != HK_OK) {
         k.result->ok = false;
         snprintf(k.result->message, sizeof k.result->message, "%.250s", hk_error_message(ctx));

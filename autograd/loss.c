@@ -39,6 +39,9 @@ static hk_status check_labels(hk_op_call *c, const hk_tensor *logits, const hk_t
         return hk__shapes_differ(c, "logits are (n, classes) and labels (n)", logits, labels);
     const int64_t n = logits->shape.dim[0], classes = logits->shape.dim[1];
     if (n == 0) return hk__shapes_differ(c, "an empty batch has no mean loss", logits, labels);
+    if (classes == 0)
+        return hk_fail(c->ctx, HK_ERR_ARGUMENT, c->op->name,
+                       "no class to choose from: logits (%lld, 0)", (long long)n);
     const int32_t *label = labels->data;
     for (int64_t i = 0; i < n && !HK_ON_GPU(c->ctx); i++) /* a GPU looks at them as it goes */
         if (label[i] < 0 || label[i] >= classes)

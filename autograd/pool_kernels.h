@@ -37,6 +37,41 @@ typedef struct hk__pool2d_span {
     int64_t divisor;      /* rows that count for an average */
 } hk__pool2d_span;
 
+/* One axis of a pooling: `out` windows over `in` elements. kernel 0: adaptive, of what follows only
+   the dilation counts, and it is 1. */
+typedef struct hk__pool2d_axis {
+    int64_t in, out, kernel, stride, padding, dilation;
+    int64_t exclude; /* 1: what lies in the padding does not count for an average */
+} hk__pool2d_axis;
+
+/* a / b, of numbers that are mostly small: a GPU divides those in a fifth of the time. */
+static HK_HOST_DEVICE inline int64_t hk__pool2d_quotient(int64_t a, int64_t b) {
+    return ((uint64_t)a | (uint64_t)b) >> 32 == 0 ? (int64_t)((uint32_t)a / (uint32_t)b) : a / b;
+}
+
+static HK_HOST_DEVICE inline hk__pool2d_span hk__pool2d_span_of(const hk__pool2d_axis *a,
+                                                                int64_t i) {
+    hk__pool2d_span s;
+    if (a->kernel == 0) {
+        s.first = hk__pool2d_quotient(i * a->in, a->out);
+        s.skipped = 0;
+        s.count = hk__pool2d_quotient((i + 1) * a->in + a->out - 1, a->out) - s.first;
+        s.places = s.divisor = s.count;
+        return s;
+    }
+    const int64_t start = i * a->stride - a->padding, end = start + a->kernel;
+    s.places = a->kernel;
+    s.skipped = start < 0 ? hk__pool2d_quotient(-start + a->dilation - 1, a->dilation) : 0;
+    s.first = start + s.skipped * a->dilation;
+    s.count = 0;
+    if (s.first < a->in)
+        s.count = hk__pool2d_quotient(a->in - s.first + a->dilation - 1, a->dilation);
+    if (s.count > a->kernel - s.skipped) s.count = a->kernel - s.skipped;
+    s.divisor =
+        a->exclude ? s.count : (end < a->in + a->padding ? end : a->in + a->padding) - start;
+    return s;
+}
+
 /* Pooling of one plane of h·w elements to oh·ow. */
 typedef struct hk__pool2d_plan {
     int64_t h, w, oh, ow;
@@ -83,6 +118,17 @@ typedef enum hk__pool2d_kind {
 /* How many calls of operations took this way, since the process began; its name. */
 uint64_t hk__pool2d_chosen(hk__pool2d_kind kind);
 const char *hk__pool2d_kind_name(hk__pool2d_kind kind);
+
+/* --- on a GPU -------------------------------------------------------------------------------------------- */
+
+typedef struct hk__pool2d_gpu {
+    /* Runs one kind on `planes` planes, all contiguous; image, pooled and winner as with the kernels above. */
+    void (*run)(hk_context *ctx, hk__pool2d_kind kind, const hk__pool2d_axis *rows,
+                const hk__pool2d_axis *cols, bool wide, int64_t planes, void *image, void *pooled,
+                void *winner, bool accumulate);
+} hk__pool2d_gpu;
+
+HK_GPU_TABLES(hk__pool2d_gpu, hk__pool2d_gpu);
 
 /* --- settings and sizes, for operations and layers ------------------------------------------------------ */
 

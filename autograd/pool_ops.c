@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
+#include "gpu.h"
 #include "pool_kernels.h"
 #include "tape.h"
 
@@ -135,37 +136,28 @@ static bool is_plane(const pool_attr *attr, const hk__pool2d_plan *p) {
     return c->kernel.h == p->h && c->kernel.w == p->w && c->padding.h == 0 && c->padding.w == 0;
 }
 
-static hk__pool2d_span adaptive_span(int64_t i, int64_t in, int64_t out) {
-    const int64_t first = i * in / out, count = ((i + 1) * in + out - 1) / out - first;
-    return (hk__pool2d_span){.first = first, .count = count, .places = count, .divisor = count};
-}
-
-static hk__pool2d_span span(int64_t i, int64_t in, int64_t kernel, int64_t stride, int64_t padding,
-                            int64_t dilation, bool exclude) {
-    const int64_t start = i * stride - padding, end = start + kernel;
-    hk__pool2d_span s = {.places = kernel};
-    s.skipped = start < 0 ? (-start + dilation - 1) / dilation : 0;
-    s.first = start + s.skipped * dilation;
-    s.count = s.first < in ? (in - s.first + dilation - 1) / dilation : 0;
-    if (s.count > kernel - s.skipped) s.count = kernel - s.skipped;
-    s.divisor = exclude ? s.count : (end < in + padding ? end : in + padding) - start;
-    return s;
+/* One axis of them. */
+static hk__pool2d_axis axis_of(const pool_attr *attr, const hk__pool2d_plan *p, bool rows) {
+    const hk_pool2d_config *c = &attr->config;
+    if (is_adaptive(attr))
+        return (hk__pool2d_axis){
+            .in = rows ? p->h : p->w, .out = rows ? p->oh : p->ow, .dilation = 1};
+    return (hk__pool2d_axis){.in = rows ? p->h : p->w,
+                             .out = rows ? p->oh : p->ow,
+                             .kernel = rows ? c->kernel.h : c->kernel.w,
+                             .stride = rows ? c->stride.h : c->stride.w,
+                             .padding = rows ? c->padding.h : c->padding.w,
+                             .dilation = rows ? c->dilation.h : c->dilation.w,
+                             .exclude = c->exclude_padding};
 }
 
 /* Fills in rows and cols, in scratch memory. */
 static hk_status add_spans(hk_op_call *c, hk__pool2d_plan *p) {
-    const pool_attr *attr = c->attr;
-    const hk_pool2d_config *k = &attr->config;
+    const hk__pool2d_axis rows = axis_of(c->attr, p, true), cols = axis_of(c->attr, p, false);
     hk__pool2d_span *spans = hk__scratch(c->ctx, (size_t)(p->oh + p->ow) * sizeof *spans);
     if (!spans) return c->ctx->status;
-    for (int64_t i = 0; i < p->oh; i++)
-        spans[i] = is_adaptive(attr) ? adaptive_span(i, p->h, p->oh)
-                                     : span(i, p->h, k->kernel.h, k->stride.h, k->padding.h,
-                                            k->dilation.h, k->exclude_padding);
-    for (int64_t j = 0; j < p->ow; j++)
-        spans[p->oh + j] = is_adaptive(attr) ? adaptive_span(j, p->w, p->ow)
-                                             : span(j, p->w, k->kernel.w, k->stride.w, k->padding.w,
-                                                    k->dilation.w, k->exclude_padding);
+    for (int64_t i = 0; i < p->oh; i++) spans[i] = hk__pool2d_span_of(&rows, i);
+    for (int64_t j = 0; j < p->ow; j++) spans[p->oh + j] = hk__pool2d_span_of(&cols, j);
     p->rows = spans;
     p->cols = spans + p->oh;
     return HK_OK;
@@ -229,6 +221,15 @@ static void pool_block(void *arg, int64_t block, int worker) {
 static hk_status pool(hk_op_call *c, pool_job *j, hk_tensor *image, hk_tensor *pooled,
                       hk_tensor *winner) {
     if (!image || !pooled) return c->ctx->status;
+    atomic_fetch_add_explicit(&chosen[j->kind], 1, memory_order_relaxed);
+    if (HK_ON_GPU(c->ctx)) {
+        const hk__pool2d_axis rows = axis_of(c->attr, &j->plan, true),
+                              cols = axis_of(c->attr, &j->plan, false);
+        hk__pool2d_gpu_tables[image->dtype]->run(
+            c->ctx, j->kind, &rows, &cols, j->plan.wide, image->shape.dim[0] * image->shape.dim[1],
+            image->data, pooled->data, winner ? winner->data : NULL, j->accumulate);
+        return c->ctx->status;
+    }
     const hk__mark mark = hk__arena_mark(&c->ctx->scratch);
     if (j->kind >= HK__POOL2D_MAX) HK_TRY(add_spans(c, &j->plan));
     const hk__pool2d_plan *p = &j->plan;
@@ -246,7 +247,6 @@ static hk_status pool(hk_op_call *c, pool_job *j, hk_tensor *image, hk_tensor *p
     j->winner_bytes = winner ? out * (int64_t)hk_dtype_size(winner->dtype) : 0;
     j->block = in + out >= BLOCK ? 1 : BLOCK / (in + out);
     if (j->planes * (in + out) <= 2 * BLOCK) j->block = j->planes; /* too little for two threads */
-    atomic_fetch_add_explicit(&chosen[j->kind], 1, memory_order_relaxed);
     if (j->planes > 0) hk__run(c->ctx, (j->planes + j->block - 1) / j->block, pool_block, j);
     hk__arena_rewind(&c->ctx->scratch, mark);
     return c->ctx->status;

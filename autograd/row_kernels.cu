@@ -6,6 +6,8 @@
 
 #include "row_passes.cuh"
 
+namespace { /* each stamp has its own */
+
 #define HK_NONE ((hk_real)-INFINITY) /* its exponential is 0 */
 
 /* --- what happens to a row while it is held ------------------------------------------------------------------------- */
@@ -227,15 +229,13 @@ static __global__ void __launch_bounds__(1024) mean_of(int64_t n, const double *
 
 static void cross_entropy(hk_context *ctx, int64_t rows, int64_t n, const void *x,
                           const int32_t *labels, double smoothing, void *p, void *loss) {
-    enum {
-        SMALL = 8192 /* elements of all rows: one block is enough */,
-        MOST = 1024 /* of a row then */
-    };
+    /* Few elements: one block is enough, if rows are short enough for its warps. */
+    enum { FEW = 8192, SHORT = HK__WARP * ROW_HELD_NARROW / (int)sizeof(hk_real) };
     row_job job = job_of(rows, n, x, p);
     job.labels = labels;
     job.smoothing = smoothing;
     job.flag = hk__gpu_flag_of(ctx);
-    if (rows * n <= SMALL && n <= MOST / 2) {
+    if (rows * n <= FEW && n <= SHORT) {
         job.mean = (hk_real *)loss;
         row_run<loss_op>(ctx, &job);
         return;
@@ -304,6 +304,8 @@ static __global__ void __launch_bounds__(1024)
 static void equal(hk_context *ctx, int64_t n, const int32_t *a, const int32_t *b, int64_t *count) {
     HK_LAUNCH(ctx, 1, 1024, 0, count_equal, n, a, b, count);
 }
+
+} /* namespace */
 
 const hk__row_gpu HK_STAMPED(hk__row_gpu) = {softmax, slope, cross_entropy, cross_entropy_slope,
                                              equal};

@@ -9,6 +9,8 @@
 
 #include "row_teams.cuh"
 
+namespace {
+
 enum {
     PASS_THREADS = 512,
     PASS_DEEP = 4 /* units in flight */,
@@ -112,5 +114,7 @@ template <class Op> static void row_pass_twice(hk_context *ctx, const row_job &j
     else
         row_pass_as<Op, row_narrow>(ctx, job);
 }
+
+} /* namespace */
 
 #endif

@@ -17,6 +17,10 @@
 #include "real.h"
 #include "real_math.h"
 
+extern __shared__ __align__(16) unsigned char hk__shared[]; /* what a launch asks for */
+
+namespace { /* each stamp has its own */
+
 typedef struct row_job {
     int64_t rows, n, units; /* of a row: elements, units */
     const hk_real *x, *g;   /* g: NULL for functions of one tensor */
@@ -184,7 +188,7 @@ static __global__ void __launch_bounds__(1024) rows_in_blocks(row_job job) {
 template <class Op, class W, int deep>
 static __global__ void __launch_bounds__(1024) rows_in_clusters(row_job job) {
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
-    HK_SHARED(double, room);
+    double *const room = (double *)hk__shared;
     const int blocks = (int)hk__cluster_size();
     cluster_team team = {(int)(hk__cluster_rank() * blockDim.x + threadIdx.x),
                          (int)blockDim.x * blocks, room, 0};
@@ -277,5 +281,7 @@ template <class Op> static bool row_run(hk_context *ctx, row_job *job) {
     job->units = wide ? job->n / row_wide::lanes : job->n;
     return wide ? row_run_as<Op, row_wide>(ctx, *job) : row_run_as<Op, row_narrow>(ctx, *job);
 }
+
+} /* namespace */
 
 #endif

@@ -8,13 +8,16 @@
                 and z there if f' wants it.
      backward   g·f'(z) where the largest was, 0 elsewhere, straight to the convolution's backward.
 
-   The arithmetic is that of the three operations, so the bits are too. */
+   The arithmetic is that of the three operations, so the bits are too. A GPU has a launch for all of forward
+   (conv_block_kernels.cu), and its convolution reads g and winners as they are. */
 #include "conv_block.h"
 
 #include <string.h>
 
 #include "activation.h"
+#include "conv_block_kernels.h"
 #include "conv_ops.h"
+#include "gpu.h"
 #include "pool_kernels.h"
 
 typedef struct block_attr {
@@ -29,7 +32,7 @@ enum { WINNER = 1, CHOSEN = 2 };
 typedef struct block {
     const block_attr *attr;
     const hk__activation_kernels_row *f;
-    const hk__pool2d_kernels *pool;
+    const hk__pool2d_kernels *pool; /* the CPU's */
     hk__conv c;
     size_t size;      /* of an element */
     int64_t channels; /* all of them */
@@ -47,7 +50,7 @@ static block block_of(hk_op_call *c, const hk__conv *sizes) {
     const hk__stamp stamp = hk__stamp_of(c->ctx, c->in[0]->dtype);
     return (block){.attr = attr,
                    .f = &hk__activation_tables[stamp]->row[hk__row_of(attr->spec.info)],
-                   .pool = hk__pool2d_tables[stamp],
+                   .pool = HK_ON_GPU(c->ctx) ? NULL : hk__pool2d_tables[stamp],
                    .c = *sizes,
                    .size = hk_dtype_size(c->in[0]->dtype),
                    .channels = sizes->groups * sizes->oc,
@@ -100,6 +103,13 @@ static hk_status block_forward(hk_op_call *c) {
         (c->n_out > CHOSEN && !hk_op_output(c, CHOSEN, dtype, shape)))
         return hk_error(c->ctx);
     block b = block_of(c, &s);
+    if (HK_ON_GPU(c->ctx)) {
+        if (hk_shape_count(shape) > 0)
+            hk__conv_block_gpu_tables[dtype]->forward(
+                c->ctx, &s, hk__row_of(attr->spec.info), attr->spec.value, x->data, w->data,
+                bias ? bias->data : NULL, b.y, b.winner, b.chosen);
+        return hk_error(c->ctx);
+    }
     const hk__mark mark = hk__arena_mark(&c->ctx->scratch);
     const size_t elements = (size_t)(b.channels * s.oh * s.ow + HK_MAP_STEP);
     b.room_bytes = (elements * b.size + HK_ALIGN - 1) / HK_ALIGN * HK_ALIGN;
@@ -146,12 +156,34 @@ static hk_status block_backward(hk_op_call *c) {
     along_slope(c, &b, g, c->gout[0], false);
     b.g = g->data;
     hk__conv_gradients to = {.x = x->data, .w = w->data, .make = make, .arg = &b};
+    if (HK_ON_GPU(c->ctx)) {
+        to.g = b.g;
+        to.winner = b.winner;
+    }
     hk_tensor *gx = hk__grad_target(c, 0, &to.add_x), *gw = hk__grad_target(c, 1, &to.add_w);
     hk_tensor *gb = c->n_in == 3 ? hk__grad_target(c, 2, &to.add_b) : NULL;
     to.gx = gx ? gx->data : NULL;
     to.gw = gw ? gw->data : NULL;
     to.gb = gb ? gb->data : NULL;
     return hk__conv_backward(c->ctx, g->dtype, &sizes, &to);
+}
+
+/* won = the elements of z that won their windows. */
+static void choose_all(const hk_op_call *c, const block *b, hk_tensor *z, hk_tensor *won) {
+    if (HK_ON_GPU(c->ctx)) {
+        hk__pool2d_axis axis = {.kernel = 2, .stride = 2, .dilation = 1}, rows = axis, cols = axis;
+        rows.in = b->c.oh;
+        rows.out = b->c.oh / 2;
+        cols.in = b->c.ow;
+        cols.out = b->c.ow / 2;
+        hk__pool2d_gpu_tables[z->dtype]->run(c->ctx, HK__POOL2D_PICK, &rows, &cols, false,
+                                             b->c.n * b->channels, z->data, won->data,
+                                             c->out[WINNER]->data, false);
+        return;
+    }
+    for (int64_t p = 0; p < b->c.n * b->channels; p++)
+        choose(b, (const char *)z->data + (size_t)(p * b->c.oh * b->c.ow) * b->size,
+               b->winner + p * pooled(b), (char *)won->data + (size_t)(p * pooled(b)) * b->size);
 }
 
 /* Direction of y: that of z where z won, times f'. */
@@ -170,10 +202,7 @@ static hk_status block_jvp(hk_op_call *c) {
         else
             HK_TRY(hk__conv2d_into(c, &s, i == 0 ? c->tin[0] : c->in[0],
                                    i == 1 ? c->tin[1] : c->in[1], NULL, z));
-        for (int64_t p = 0; p < s.n * b.channels; p++)
-            choose(&b, (const char *)z->data + (size_t)(p * s.oh * s.ow) * b.size,
-                   b.winner + p * pooled(&b),
-                   (char *)won->data + (size_t)(p * pooled(&b)) * b.size);
+        choose_all(c, &b, z, won);
         bool accumulate;
         hk_tensor *t = hk__tangent_target(c, 0, &accumulate);
         if (!t) return hk_error(c->ctx);

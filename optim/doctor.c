@@ -17,17 +17,17 @@ typedef struct optimizer_copy {
 static hk_status copy_optimizer(hk_context *ctx, const hk_optimizer *opt, optimizer_copy *copy) {
     if (!opt) return HK_OK;
     copy->steps = opt->steps;
-    copy->size = opt->state ? (size_t)opt->cls.n_state * (size_t)opt->lines * HK_ALIGN : 0;
+    copy->size = hk__optimizer_state_bytes(opt);
     copy->state = malloc(copy->size + 1);
     if (!copy->state) return hk_fail(ctx, HK_ERR_MEMORY, "doctor", "no memory");
-    if (copy->size > 0) memcpy(copy->state, opt->state, copy->size);
-    return HK_OK;
+    hk__optimizer_state_read(opt, copy->state);
+    return ctx->status;
 }
 
 static void restore_optimizer(hk_optimizer *opt, const optimizer_copy *copy) {
     if (!opt || !copy->state) return;
     opt->steps = copy->steps;
-    if (copy->size > 0) memcpy(opt->state, copy->state, copy->size);
+    hk__optimizer_state_write(opt, copy->state);
 }
 
 /* --- the steps -------------------------------------------------------------------------------- */

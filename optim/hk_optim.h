@@ -75,7 +75,7 @@ HK_API const char *hk_optimizer_name(const hk_optimizer *opt);
 /* Before each update: gradients scaled so that their common L2 norm is at most max_norm (the factor
    is max_norm/(norm + 1e-6) as in PyTorch); then each element clamped to ±max_value. 0 switches
    off. With max_norm set, a norm that is not finite makes the step fail: HK_ERR_NONFINITE naming
-   the parameter. */
+   the parameter. A GPU updates nothing then, but the host hears of it at the end of a step: hk_step_end fails. */
 HK_API HK_WARN_UNUSED hk_status hk_optimizer_clip_norm(hk_optimizer *opt, double max_norm);
 HK_API HK_WARN_UNUSED hk_status hk_optimizer_clip_value(hk_optimizer *opt, double max_value);
 /* L2 norm of all gradients, before clipping, now. NaN in error. */
@@ -124,7 +124,8 @@ HK_API const char *hk_optimizer_row(int i); /* its name; NULL outside */
 
 enum { HK_OPTIMIZER_MAX_STATE = 3 };
 
-/* One's own rule. One call updates n weights w from gradients g (clipped already), with n_state
+/* One's own rule. It runs on the host: with a GPU on copies of each parameter, and state stays in the host's memory. One
+   call updates n weights w from gradients g (clipped already), with n_state
    buffers of the same length, zero at first; all of type dtype, on no common layout. Denormals are
    flushed. */
 typedef struct hk_optimizer_update {

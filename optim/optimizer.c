@@ -5,6 +5,9 @@
 #include <math.h>
 #include <string.h>
 
+#include "gpu.h"
+#include "values.h"
+
 /* --- layout ----------------------------------------------------------------------------------- */
 
 static int64_t lines_of(const hk__optim_slot *slot) {
@@ -95,7 +98,17 @@ static hk_status check_all(hk_context *ctx, const hk_optimizer_class *cls, hk_pa
     return HK_OK;
 }
 
+/* State lies where updates are computed. */
+static bool on_device(const hk_optimizer *opt) {
+    return HK_ON_GPU(opt->object.ctx) && opt->builtin != NULL;
+}
+
 static void free_memory(hk_optimizer *opt) {
+    if (on_device(opt)) {
+        hk__optimizer_gpu_close(opt);
+        hk__values_free(opt->object.ctx, opt->state);
+        opt->state = NULL;
+    }
     hk__free(opt->hyper);
     hk__free(opt->slots);
     hk__free(opt->segments);
@@ -124,13 +137,26 @@ static hk_optimizer *out_of_memory(hk_optimizer *opt, hk_context *ctx, const cha
     return NULL;
 }
 
+/* A step that is replayed computes on the GPU what it did before, with the numbers of its turn. */
+static bool prepare_replay(hk__object *object) {
+    return hk__optimizer_gpu_cells((hk_optimizer *)object);
+}
+
+static void replayed(hk__object *object) {
+    hk_optimizer *opt = (hk_optimizer *)object;
+    opt->steps++;
+    object->ctx->version++;
+}
+
 hk_optimizer *hk__optimizer_new(hk_context *ctx, const hk_optimizer_class *cls,
-                                void (*prepare)(void *hyper, int64_t t), hk_parameters params,
-                                double lr, double weight_decay, const void *hyper) {
+                                const hk__builtin *builtin, hk_parameters params, double lr,
+                                double weight_decay, const void *hyper) {
     if (hk_error(ctx) != HK_OK || check_all(ctx, cls, params, lr, weight_decay) != HK_OK)
         return NULL;
     hk_optimizer *opt = hk__alloc(sizeof *opt, true);
     if (!opt) return out_of_memory(NULL, ctx, cls->name);
+    opt->object.ctx = ctx;
+    opt->builtin = builtin;
     const size_t count = (size_t)params.count;
     opt->hyper = hk__alloc(cls->hyper_size > 0 ? cls->hyper_size : 1, true);
     opt->slots = hk__alloc(count * sizeof *opt->slots, true);
@@ -140,18 +166,28 @@ hk_optimizer *hk__optimizer_new(hk_context *ctx, const hk_optimizer_class *cls,
         return out_of_memory(opt, ctx, cls->name);
     fill_slots(opt, params);
     if (cls->n_state > 0 && opt->lines > 0) {
-        opt->state = hk__alloc((size_t)cls->n_state * (size_t)opt->lines * HK_ALIGN, true);
+        const size_t bytes = (size_t)cls->n_state * (size_t)opt->lines * HK_ALIGN;
+        opt->state = on_device(opt) ? hk__values_alloc(ctx, bytes, true) : hk__alloc(bytes, true);
         if (!opt->state) return out_of_memory(opt, ctx, cls->name);
     }
     opt->cls = *cls;
-    opt->prepare = prepare;
     if (hyper && cls->hyper_size > 0) memcpy(opt->hyper, hyper, cls->hyper_size);
     opt->groups[0] = (hk__group){.lr_factor = 1, .weight_decay = weight_decay};
     opt->n_groups = 1;
     opt->lr = lr;
     cut_segments(opt);
     opt->shared = worth_sharing(opt->lines, cls->n_state);
+    if (on_device(opt) && hk__optimizer_gpu_open(opt) != HK_OK) {
+        free_memory(opt);
+        return NULL;
+    }
     hk__object_add(ctx, &opt->object, destroy);
+    if (on_device(opt)) {
+        opt->object.prepare = prepare_replay;
+        opt->object.replayed = replayed;
+        opt->object.report = hk__optimizer_report_norm;
+        opt->object.key = opt->device.cells;
+    }
     return opt;
 }
 
@@ -165,6 +201,26 @@ void hk_optimizer_destroy(hk_optimizer *opt) {
     if (!opt) return;
     hk__object_remove(&opt->object);
     free_memory(opt);
+}
+
+size_t hk__optimizer_state_bytes(const hk_optimizer *opt) {
+    return opt->state ? (size_t)opt->cls.n_state * (size_t)opt->lines * HK_ALIGN : 0;
+}
+
+void hk__optimizer_state_read(const hk_optimizer *opt, void *to) {
+    const size_t bytes = hk__optimizer_state_bytes(opt);
+    if (on_device(opt))
+        hk__values_read(opt->object.ctx, to, opt->state, bytes);
+    else if (bytes > 0)
+        memcpy(to, opt->state, bytes);
+}
+
+void hk__optimizer_state_write(hk_optimizer *opt, const void *from) {
+    const size_t bytes = hk__optimizer_state_bytes(opt);
+    if (on_device(opt))
+        hk__values_write(opt->object.ctx, opt->state, from, bytes);
+    else if (bytes > 0)
+        memcpy(opt->state, from, bytes);
 }
 
 /* --- groups and settings ---------------------------------------------------------------------- */
@@ -198,7 +254,9 @@ hk_status hk_optimizer_group(hk_optimizer *opt, hk_parameters params, double lr_
         if (contains(params, opt->slots[i].param)) opt->slots[i].group = opt->n_groups;
     opt->n_groups++;
     cut_segments(opt);
-    return HK_OK;
+    if (!on_device(opt)) return HK_OK;
+    hk__steps_forget(ctx);
+    return hk__optimizer_gpu_segments(opt);
 }
 
 const char *hk_optimizer_name(const hk_optimizer *opt) { return opt ? opt->cls.name : ""; }
@@ -228,9 +286,17 @@ hk_status hk_optimizer_schedule(hk_optimizer *opt, const hk_schedule *schedule) 
     return HK_OK;
 }
 
+static uint64_t bits_of(double value) {
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
 static hk_status set_clip(hk_optimizer *opt, const char *what, double value, double *setting) {
     HK_TRY(hk_error(opt->object.ctx));
     HK_TRY(hk__optim_check(opt->object.ctx, opt->cls.name, what, value, INFINITY));
+    hk__setting_flip(opt->object.ctx, setting, bits_of(*setting));
+    hk__setting_flip(opt->object.ctx, setting, bits_of(value));
     *setting = value;
     return HK_OK;
 }

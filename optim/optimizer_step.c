@@ -1,9 +1,11 @@
 /* optimizer_step.c: zeroing, clipping and the update itself.
    SPDX-License-Identifier: MIT */
+#include "gpu.h"
 #include "optim_kernels.h"
 #include "optimizer.h"
 #include "reduce.h"
 #include "tape.h"
+#include "values.h"
 
 #include <math.h>
 
@@ -18,8 +20,11 @@ typedef struct update_job {
     double lr;
     int64_t shares;
     bool clips;
-    double factor, limit; /* of clipping */
-    char *clipped;        /* whole parameters only: room for the longest one's gradient */
+    double factor, limit;       /* of clipping */
+    char *clipped;              /* whole parameters only: room for the longest one's gradient */
+    const hk__optim_slot *slot; /* of update_copied: a parameter, and copies of it */
+    char *w;
+    const char *g;
 } update_job;
 
 void hk_optimizer_zero_grad(hk_optimizer *opt) {
@@ -62,6 +67,10 @@ static hk_status report_norm(const hk_optimizer *opt, double norm) {
     }
     return hk_fail(ctx, HK_ERR_NONFINITE, opt->cls.name,
                    "cannot clip by norm: the gradients are too large, their norm is %g", norm);
+}
+
+void hk__optimizer_report_norm(hk__object *object) {
+    report_norm((const hk_optimizer *)object, INFINITY);
 }
 
 /* --- update ----------------------------------------------------------------------------------- */
@@ -143,22 +152,52 @@ static void update_share(void *arg, int64_t share, int worker) {
     }
 }
 
+static void update_slot(const update_job *job, const hk__optim_slot *slot, char *w, const char *g) {
+    const hk_dtype dtype = slot->param->dtype;
+    if (slot->n == 0) return;
+    if (job->clips) {
+        hk__optim_kernels_of(job->opt->object.ctx, dtype)
+            ->clip(slot->n, g, job->factor, job->limit, job->clipped);
+        g = job->clipped;
+    }
+    update_run(job, dtype, slot->group, w, g, slot->line, 0, slot->n);
+}
+
 /* Rules that see whole parameters: one after the other, in a task so that denormals are flushed. */
 static void update_whole(void *arg, int64_t block, int worker) {
     (void)block, (void)worker;
     const update_job *job = arg;
     for (int i = 0; i < job->opt->n_slots; i++) {
         const hk__optim_slot *slot = &job->opt->slots[i];
-        const hk_dtype dtype = slot->param->dtype;
-        const char *g = slot->grad->data;
-        if (slot->n == 0) continue;
-        if (job->clips) {
-            hk__optim_kernels_of(job->opt->object.ctx, dtype)
-                ->clip(slot->n, g, job->factor, job->limit, job->clipped);
-            g = job->clipped;
-        }
-        update_run(job, dtype, slot->group, slot->param->data, g, slot->line, 0, slot->n);
+        update_slot(job, slot, slot->param->data, slot->grad->data);
     }
+}
+
+/* A user's rule runs on the host, also where tensors lie on a GPU: on copies of one parameter after the other. */
+static void update_copied(void *arg, int64_t block, int worker) {
+    (void)block, (void)worker;
+    const update_job *job = arg;
+    update_slot(job, job->slot, job->w, job->g);
+}
+
+static hk_status update_copies(hk_optimizer *opt, update_job *job) {
+    hk_context *ctx = opt->object.ctx;
+    for (int i = 0; i < opt->n_slots && ctx->status == HK_OK; i++) {
+        const hk__mark mark = hk__arena_mark(&ctx->scratch);
+        hk_tensor *param = opt->slots[i].param;
+        void *w = hk__host_room(param);
+        job->slot = &opt->slots[i];
+        job->w = w;
+        job->g = hk__host_view(job->slot->grad);
+        if (w && job->g) {
+            hk__values_read(ctx, w, param->data,
+                            (size_t)job->slot->n * hk_dtype_size(param->dtype));
+            hk__run(ctx, 1, update_copied, job);
+            hk__host_done(param, w);
+        }
+        hk__arena_rewind(&ctx->scratch, mark);
+    }
+    return ctx->status;
 }
 
 static size_t longest_gradient(const hk_optimizer *opt) {
@@ -172,8 +211,9 @@ static size_t longest_gradient(const hk_optimizer *opt) {
 
 static hk_status run_update(hk_optimizer *opt, update_job *job) {
     hk_context *ctx = opt->object.ctx;
-    if (opt->cls.elementwise) {
-        if (opt->prepare) opt->prepare(opt->hyper, opt->steps + 1);
+    if (opt->cls.elementwise && !HK_ON_GPU(ctx)) {
+        if (opt->builtin && opt->builtin->prepare)
+            opt->builtin->prepare(opt->hyper, opt->steps + 1);
         job->shares = opt->shared ? hk__pool_threads(ctx->pool) : 1;
         hk__run(ctx, job->shares, update_share, job);
         return HK_OK;
@@ -183,9 +223,13 @@ static hk_status run_update(hk_optimizer *opt, update_job *job) {
         job->clipped = hk__scratch(ctx, longest_gradient(opt));
         if (!job->clipped) return hk_error(ctx);
     }
-    hk__run(ctx, 1, update_whole, job);
+    hk_status status = HK_OK;
+    if (HK_ON_GPU(ctx))
+        status = update_copies(opt, job);
+    else
+        hk__run(ctx, 1, update_whole, job);
     hk__arena_rewind(&ctx->scratch, mark);
-    return HK_OK;
+    return status;
 }
 
 hk_status hk_optimizer_step(hk_optimizer *opt) {
@@ -197,6 +241,7 @@ hk_status hk_optimizer_step(hk_optimizer *opt) {
         return hk_fail(ctx, HK_ERR_NONFINITE, opt->cls.name,
                        "the schedule gives rate %g at step %lld", job.lr, (long long)opt->steps);
     settle_gradients(opt);
+    if (HK_ON_GPU(ctx) && opt->builtin) return hk__optimizer_gpu_step(opt);
     if (opt->max_norm > 0) {
         const double norm = norm_of_gradients(opt);
         if (!isfinite(norm)) return report_norm(opt, norm);

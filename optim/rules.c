@@ -11,7 +11,7 @@
 HK_STAMP_TABLES(hk__optim_kernels, hk__optim);
 
 const hk__optim_kernels *hk__optim_kernels_of(const hk_context *ctx, hk_dtype dtype) {
-    return hk__optim_tables[hk__stamp_of(ctx, dtype)];
+    return hk__optim_tables[dtype == HK_F64 ? HK__STAMP_f64 : ctx->stamp];
 }
 
 /* The kernels for HK_F32 and HK_F64, indexed by dtype. */
@@ -46,6 +46,17 @@ static void sgd_prepare(void *hyper, int64_t t) {
     h->step.fresh = t == 1 ? 1 : 1 - h->dampening; /* the first gradient enters whole */
 }
 
+static void sgd_numbers(const void *hyper, hk__optim_numbers *numbers) {
+    const hk__sgd_step *s = &((const sgd_hyper *)hyper)->step;
+    numbers->fixed[0] = s->momentum;
+    numbers->changing[0] = s->fresh;
+}
+
+static hk__optim_rule sgd_rule(const void *hyper) {
+    const hk__sgd_step *s = &((const sgd_hyper *)hyper)->step;
+    return s->momentum == 0 ? HK__RULE_SGD : s->nesterov ? HK__RULE_NESTEROV : HK__RULE_MOMENTUM;
+}
+
 static void sgd_update(const hk_optimizer_update *u) {
     const sgd_hyper *h = u->hyper;
     h->kernels.of[u->dtype]->sgd(u);
@@ -78,7 +89,8 @@ hk_optimizer *hk_sgd(hk_context *ctx, hk_parameters params, hk_sgd_config c) {
         .dampening = c.dampening,
         .step = {.momentum = c.momentum, .nesterov = c.nesterov},
     };
-    return hk__optimizer_new(ctx, &cls, sgd_prepare, params, c.lr, c.weight_decay, &hyper);
+    static const hk__builtin builtin = {sgd_prepare, sgd_numbers, sgd_rule};
+    return hk__optimizer_new(ctx, &cls, &builtin, params, c.lr, c.weight_decay, &hyper);
 }
 
 /* --- Adam (Kingma and Ba 2015), AdamW (Loshchilov and Hutter 2019) ---------------------------- */
@@ -102,6 +114,19 @@ static void adam_prepare(void *hyper, int64_t t) {
     hk__adam_step *s = &((adam_hyper *)hyper)->step;
     s->correction1 = 1 / (1 - pow(s->beta1, (double)t));
     s->correction2 = 1 / sqrt(1 - pow(s->beta2, (double)t));
+}
+
+static void adam_numbers(const void *hyper, hk__optim_numbers *numbers) {
+    const hk__adam_step *s = &((const adam_hyper *)hyper)->step;
+    const double fixed[] = {s->beta1, s->fresh1, s->beta2, s->fresh2, s->eps, s->decoupled};
+    memcpy(numbers->fixed, fixed, sizeof fixed);
+    numbers->changing[0] = s->correction1;
+    numbers->changing[1] = s->correction2;
+}
+
+static hk__optim_rule adam_rule(const void *hyper) {
+    (void)hyper;
+    return HK__RULE_ADAM;
 }
 
 static void adam_update(const hk_optimizer_update *u) {
@@ -131,7 +156,8 @@ static hk_optimizer *make_adam(hk_context *ctx, hk_parameters params, hk_adam_co
                  .eps = c.eps,
                  .decoupled = decoupled},
     };
-    return hk__optimizer_new(ctx, &cls, adam_prepare, params, c.lr, c.weight_decay, &hyper);
+    static const hk__builtin builtin = {adam_prepare, adam_numbers, adam_rule};
+    return hk__optimizer_new(ctx, &cls, &builtin, params, c.lr, c.weight_decay, &hyper);
 }
 
 hk_optimizer *hk_adam(hk_context *ctx, hk_parameters params, hk_adam_config config) {
@@ -151,6 +177,17 @@ typedef struct rmsprop_hyper {
 
 hk_rmsprop_config hk_rmsprop_defaults(void) {
     return (hk_rmsprop_config){.lr = 0.01, .alpha = 0.99, .eps = 1e-8};
+}
+
+static void rmsprop_numbers(const void *hyper, hk__optim_numbers *numbers) {
+    const hk__rmsprop_step *s = &((const rmsprop_hyper *)hyper)->step;
+    const double fixed[] = {s->alpha, s->fresh, s->eps, s->momentum};
+    memcpy(numbers->fixed, fixed, sizeof fixed);
+}
+
+static hk__optim_rule rmsprop_rule(const void *hyper) {
+    const hk__rmsprop_step *s = &((const rmsprop_hyper *)hyper)->step;
+    return s->momentum != 0 ? HK__RULE_RMSPROP_MOMENTUM : HK__RULE_RMSPROP;
 }
 
 static void rmsprop_update(const hk_optimizer_update *u) {
@@ -175,7 +212,8 @@ hk_optimizer *hk_rmsprop(hk_context *ctx, hk_parameters params, hk_rmsprop_confi
         .kernels = find_kernels(ctx),
         .step = {.alpha = c.alpha, .fresh = 1 - c.alpha, .eps = c.eps, .momentum = c.momentum},
     };
-    return hk__optimizer_new(ctx, &cls, NULL, params, c.lr, c.weight_decay, &hyper);
+    static const hk__builtin builtin = {NULL, rmsprop_numbers, rmsprop_rule};
+    return hk__optimizer_new(ctx, &cls, &builtin, params, c.lr, c.weight_decay, &hyper);
 }
 
 /* --- by name ---------------------------------------------------------------------------------- */

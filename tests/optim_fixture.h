@@ -122,6 +122,21 @@ static inline void check_gaps(const net *t, const char *base) {
     }
 }
 
+/* The bytes of all weights or of all gradients; the caller frees them. */
+static inline char *bytes_at(const net *t, const char *base) {
+    char *copy = malloc((size_t)t->bytes);
+    assert_non_null(copy);
+    hk__values_read(t->ctx, copy, base, (size_t)t->bytes);
+    return copy;
+}
+
+static inline bool has_bytes(const net *t, const char *base, const char *bytes) {
+    char *now = bytes_at(t, base);
+    const bool equal = memcmp(now, bytes, (size_t)t->bytes) == 0;
+    free(now);
+    return equal;
+}
+
 /* --- a context with three small parameters ---------------------------------------------------- */
 
 static const int64_t small_sizes[] = {3, 17, 40};

@@ -3,7 +3,7 @@
    SPDX-License-Identifier: MIT */
 #include "activation.h"
 #include "activation_fixture.h"
-#include "gpu_fixture.h"
+#include "gpu_pair.h"
 
 /* Values from -100 to 100, dense near 0, and special ones where no sums are made of them. */
 static hk_tensor *arguments(hk_context *ctx, hk_dtype dtype, hk_shape shape, bool specials) {
@@ -118,7 +118,7 @@ static void test_activations(void **state) {
                 for (int how = 0; how < GIVEN; how++) {
                     const hk_activation_info *row = hk_activation_row(NULL, i);
                     if (how != NUMBERS && row->n_params == 0) continue;
-                    if ((how == CHANNELS || how == MIXED) && of[s].rank < 2) continue;
+                    if ((how == CHANNELS || how == MIXED) && of[s].rank < 3) continue;
                     check_activation(activation_text(row), d ? HK_F64 : HK_F32, of[s], (given)how);
                 }
     for (int i = 0; activation_setting(i); i++)

@@ -1,7 +1,7 @@
 /* ctest: labels=unit timeout=120 */
 /* What is computed element by element on a GPU, against the CPU: all layouts of operands.
    SPDX-License-Identifier: MIT */
-#include "gpu_fixture.h"
+#include "gpu_pair.h"
 
 #include "map_kernels.h"
 #include "pointwise_kernels.h"

@@ -32,7 +32,7 @@ extern _Thread_local long hk__exponentials;
 #define real_tanh(x) HK_COUNTED(tanh(x))
 #define real_log1p(u) log1p(u)
 #define real_abs(x) fabs(x)
-#define real_copysign(x, sign) copysign(x, sign)
+#define real_copysign(x, sign) copysign((double)(x), sign)
 
 #else
 

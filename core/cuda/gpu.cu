@@ -268,10 +268,10 @@ void hk__gpu_step_end(hk_context *ctx) {
     hk__gpu_flag *flag = ctx->gpu->flag;
     const uint64_t packed = *(volatile uint64_t *)&flag->packed;
     if (packed == 0) return;
-    if (flag->what == HK__FLAG_NORM) {
-        hk_fail(ctx, HK_ERR_NONFINITE, "optimizer",
-                "cannot clip by norm: the gradients' norm is not finite; nothing was updated");
+    if (flag->what == HK__FLAG_OBJECT) {
         flag->packed = 0;
+        for (hk__object *o = ctx->objects.next; o != &ctx->objects; o = o->next)
+            if (o->report && o->key == flag->limit) o->report(o);
         return;
     }
     const bool label = flag->what == HK__FLAG_LABEL;

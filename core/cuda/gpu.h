@@ -64,17 +64,18 @@ void hk__gpu_cell_set(hk_context *ctx, int cell, double value);
 /* Where they lie on the device, brought up to date. */
 const double *hk__gpu_cells(hk_context *ctx);
 
-/* --- a bad label or index, a norm that is not finite ---------------------------------------------------------------
+/* --- a bad label or index ----------------------------------------------------------------------------------------
 
-   Found by a kernel, which goes on with 0 in its place, or without the update that needed the norm, and reported at the
-   end of a step. What a kernel is handed: */
+   Found by a kernel, which goes on with 0 in its place, and reported at the end of a step. An object's kernel may flag
+   the object itself, whose `report` then tells what is wrong: its key goes in place of the limit. What a kernel is
+   handed: */
 typedef struct hk__gpu_flag {
     uint64_t packed; /* 0: none; else 1 << 63 | place << 32 | value */
     int64_t limit;
     int32_t what; /* an hk__flagged */
     int32_t unused;
 } hk__gpu_flag;
-typedef enum hk__flagged { HK__FLAG_LABEL, HK__FLAG_INDEX, HK__FLAG_NORM } hk__flagged;
+typedef enum hk__flagged { HK__FLAG_LABEL, HK__FLAG_INDEX, HK__FLAG_OBJECT } hk__flagged;
 hk__gpu_flag *hk__gpu_flag_of(hk_context *ctx);
 
 /* --- steps (core/step.c) ----------------------------------------------------------------------------------------- */

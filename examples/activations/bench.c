@@ -12,31 +12,14 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "arguments.h"
-#include "bench_report.h"
+#include "bench.h"
 #include "commands.h"
+#include "device.h"
 #include "progress.h"
-#include "subject.h"
+#include "values.h"
 
 enum { DRAWN = 1 << 18, RUNS_MOST = 1000000 };
 static const int64_t elements_most = (int64_t)1 << 31;
-
-typedef struct bench {
-    const char *shape_text, *isa;
-    int64_t runs, warmup, threads;
-    bool as_json, as_csv;
-    options opts;
-    names names;
-    hk_context *ctx;
-    hk_shape shape;
-    hk_tensor *x, *gy;
-    bandwidth *memory;
-    int memory_runs;                         /* of each kind before each activation */
-    double *memory_seconds[BANDWIDTH_KINDS]; /* of all of them */
-    int memory_count;
-    double *seconds[PASSES]; /* of the activation that is measured */
-    bench_report report;
-} bench;
 
 /* --- settings --------------------------------------------------------------------------------- */
 
@@ -79,6 +62,11 @@ static int parse(bench *b, int argc, char **argv) {
         {.name = "isa", .form = "NAME", .kind = OPTION_TEXT, .value = &b->isa,
          .help = "instruction set: base, avx2, avx512", .example = "avx2",
          .shown = "the best there is", .flags = OPTION_EVERYDAY},
+        device_row(&b->device),
+        {.name = "naive", .kind = OPTION_FLAG, .value = &b->naive,
+         .help = "cuda: mish and silu composed of several operations too", .flags = OPTION_EVERYDAY},
+        {.name = "no-cpu", .kind = OPTION_FLAG, .value = &b->no_cpu,
+         .help = "cuda: do not look where the CPU is faster", .flags = OPTION_EVERYDAY},
         {.name = "json", .kind = OPTION_FLAG, .value = &b->as_json,
          .help = "one JSON object", .flags = OPTION_EVERYDAY},
         {.name = "csv", .kind = OPTION_FLAG, .value = &b->as_csv,
@@ -89,7 +77,9 @@ static int parse(bench *b, int argc, char **argv) {
         .purpose = "forward and backward of activations against this machine's memory\n\n"
                    "GB/s counts what is read and written: 8 bytes an element forward, 12 backward "
                    "(less\nwhere a row gets narrower). The share is of the fastest copy (backward: "
-                   "a = b + s c)\nof this size by as many threads, measured in between.",
+                   "a = b + s c)\nof this size by as many threads, measured in between. On a GPU: "
+                   "of a copy\n"
+                   "there; a run is the mean of so many that the clock's share does not count.",
         .examples = examples};
     options_add(&b->opts, (int)(sizeof rows / sizeof *rows), rows);
     const int code = arguments_parse(&b->opts, "[NAME...]", argc, argv, &b->names);
@@ -97,6 +87,8 @@ static int parse(bench *b, int argc, char **argv) {
     if (!read_shape(b))
         return options_bad_value(&b->opts, "shape", b->shape_text,
                                  "sizes from 1, at most 2147483648 elements together");
+    if (b->naive && device_of(b->device) == HK_CPU)
+        return options_bad_value(&b->opts, "device", b->device, "cuda with --naive");
     if (!b->as_json || !b->as_csv) return OPTIONS_GO;
     fprintf(stderr, "%s: --json and --csv: choose one of them\n", b->opts.program);
     return EXIT_BAD_INPUT;
@@ -109,7 +101,7 @@ static bool shows_progress(void) {
     return isatty(STDERR_FILENO) && term && *term && strcmp(term, "dumb") != 0;
 }
 
-static void show_progress(const bench *b, int done) {
+void bench_progress(const bench *b, int done) {
     enum { BAR = 30 };
     if (!shows_progress()) return;
     char bar[BAR + 1];
@@ -124,10 +116,9 @@ static void show_progress(const bench *b, int done) {
 
 /* --- one activation --------------------------------------------------------------------------- */
 
-/* y's gradient: y may be narrower than x. */
-static hk_tensor *gradient_of(const bench *b, hk_shape y) {
-    if (hk_shape_equal(y, hk_tensor_shape(b->gy))) return b->gy;
-    return hk_tensor_from(b->ctx, HK_F32, y, hk_tensor_data(b->gy));
+hk_tensor *bench_gradient(hk_tensor *gy, hk_shape y) {
+    if (hk_shape_equal(y, hk_tensor_shape(gy))) return gy;
+    return hk_tensor_from(hk_tensor_context(gy), HK_F32, y, hk_tensor_values(gy));
 }
 
 static bool time_forward(bench *b, hk_module *m) {
@@ -169,7 +160,7 @@ static bool measure_subject(bench *b, const subject *s, bench_row *row) {
     if (!time_forward(b, s->module)) return false;
     row->pass[FORWARD] = timing_of(runs, b->seconds[FORWARD], in + out);
     if (!subject_has_slope(&s->spec)) return true;
-    hk_tensor *gy = gradient_of(b, shape);
+    hk_tensor *gy = bench_gradient(b->gy, shape);
     const bool ok = gy && time_backward(b, s->module, gy);
     if (ok) {
         row->pass[BACKWARD] = timing_of(runs, b->seconds[BACKWARD], 2 * in + out);
@@ -193,25 +184,25 @@ static bool measure_all(bench *b) {
         subject s;
         bench_row *row = &b->report.rows[i];
         row->name = b->names.item[i];
-        show_progress(b, i);
+        bench_progress(b, i);
         measure_memory(b);
         ok = subject_open(b->ctx, row->name, b->shape, &s) && measure_subject(b, &s, row);
         if (ok) subject_close(&s);
     }
-    show_progress(b, b->names.count);
+    bench_progress(b, b->names.count);
     return ok;
 }
 
 /* --- before and after --------------------------------------------------------------------------- */
 
-/* Normal numbers; the first DRAWN of them again and again. */
-static hk_tensor *drawn(bench *b, const char *stream) {
-    hk_tensor *t = hk_tensor_new(b->ctx, HK_F32, b->shape);
-    float *at = hk_tensor_data(t);
+hk_tensor *bench_drawn(hk_context *ctx, const char *stream, hk_shape shape) {
+    hk_tensor *t = hk_tensor_new(ctx, HK_F32, shape);
+    float *at = values_take(t);
     const hk_random random = hk_random_stream(1, stream, 0);
     const int64_t n = hk_tensor_count(t);
-    for (int64_t i = 0; i < n; i++)
+    for (int64_t i = 0; at && i < n; i++)
         at[i] = i < DRAWN ? (float)hk_random_normal(random, (uint64_t)i) : at[i - DRAWN];
+    values_put(t, at);
     return t;
 }
 
@@ -239,22 +230,24 @@ static bool check_names(bench *b) {
 
 static bool prepare(bench *b) {
     const int count = b->names.count;
-    b->x = hk_require_grad(drawn(b, "bench/x"));
-    b->gy = drawn(b, "bench/gradient");
+    const bool on_gpu = device_of(b->device) == HK_CUDA;
+    b->x = hk_require_grad(bench_drawn(b->ctx, "bench/x", b->shape));
+    b->gy = bench_drawn(b->ctx, "bench/gradient", b->shape);
     float *out = hk_tensor_data(hk_grad(b->x));
     if (!out || !b->gy) return false;
     b->memory_runs = b->runs / 8 > 3 ? (int)(b->runs / 8) : 3;
     bool ok = true;
     for (int k = 0; k < BANDWIDTH_KINDS; k++) {
-        b->memory_seconds[k] =
-            calloc((size_t)b->memory_runs * (size_t)count, sizeof *b->memory_seconds[k]);
+        b->memory_seconds[k] = calloc((size_t)b->memory_runs * (size_t)(count + COMPOSED_MOST),
+                                      sizeof *b->memory_seconds[k]);
         ok = ok && b->memory_seconds[k];
     }
     for (int k = 0; k < PASSES; k++) {
         b->seconds[k] = calloc((size_t)b->runs, sizeof *b->seconds[k]);
         ok = ok && b->seconds[k];
     }
-    b->report.rows = calloc((size_t)count, sizeof *b->report.rows);
+    b->report.rows = calloc((size_t)count + COMPOSED_MOST, sizeof *b->report.rows);
+    if (on_gpu) return ok && b->report.rows;
     b->memory = bandwidth_open(hk_context_describe(b->ctx).threads, hk_shape_count(b->shape), out,
                                hk_tensor_data(b->x), hk_tensor_data(b->gy));
     return ok && b->report.rows && b->memory;
@@ -278,8 +271,9 @@ static int report(bench *b) {
     r->runs = (int)b->runs;
     r->warmup = (int)b->warmup;
     r->count = b->names.count;
+    r->count += r->composed;
     for (int k = 0; k < BANDWIDTH_KINDS; k++)
-        if (bandwidth_has((bandwidth_kind)k))
+        if (bandwidth_has((bandwidth_kind)k) && (k == COPY_PLAIN || b->memory))
             r->memory[k] = timing_of(b->memory_count, b->memory_seconds[k],
                                      (k == COPY_PLAIN || k == COPY_STREAMED ? 2 : 3) * bytes);
     if (b->as_json) return report_json(r) ? EXIT_SUCCESS : EXIT_FAILURE;
@@ -291,19 +285,20 @@ static int report(bench *b) {
 }
 
 static int run(bench *b) {
-    b->ctx = hk_context_create(
-        &(hk_context_config){.threads = (int)b->threads, .isa = b->isa, .seed = 1});
+    b->ctx = hk_context_create(&(hk_context_config){
+        .device = device_of(b->device), .threads = (int)b->threads, .isa = b->isa, .seed = 1});
     const bool given = b->names.count > 0;
     bool ok = hk_error(b->ctx) == HK_OK && (given ? check_names(b) : add_every_name(b));
     ok = ok && prepare(b);
-    if (ok && measure_all(b)) return report(b);
+    const bool on_gpu = device_of(b->device) == HK_CUDA;
+    if (ok && (on_gpu ? bench_on_gpu(b) : measure_all(b))) return report(b);
     if (hk_error(b->ctx) != HK_OK) return report_error(b->opts.program, b->ctx);
     fprintf(stderr, "%s: out of memory or threads\n", b->opts.program);
     return EXIT_FAILURE;
 }
 
 int command_bench(int argc, char **argv) {
-    bench b = {.shape_text = "1000x1000", .runs = 50, .warmup = 5};
+    bench b = {.shape_text = "1000x1000", .device = "cpu", .runs = 50, .warmup = 5};
     int code = parse(&b, argc, argv);
     if (code == OPTIONS_GO) code = run(&b);
     release(&b);

@@ -58,7 +58,8 @@ static double best(const bench_report *r, bandwidth_kind plain, bandwidth_kind s
 /* How long the copy would take, over how long it took. */
 static double share(const bench_report *r, const bench_row *row, int pass) {
     const double copy = best(r, COPY_PLAIN, COPY_STREAMED);
-    const double triad = best(r, TRIAD_PLAIN, TRIAD_STREAMED);
+    const double of_triad = best(r, TRIAD_PLAIN, TRIAD_STREAMED);
+    const double triad = isnan(of_triad) ? copy : of_triad; /* on a GPU copies alone are measured */
     const double forward = row->pass[FORWARD].bytes / copy;
     const double backward = row->pass[BACKWARD].bytes / triad;
     const timing *t = &row->pass[pass];
@@ -94,6 +95,10 @@ static int name_width(const bench_report *r) {
 }
 
 static void print_memory(const bench_report *r) {
+    if (r->machine.device == HK_CUDA) {
+        printf("a copy on the GPU: %.1f GB/s\n", rate(r->memory[COPY_PLAIN]) * 1e-9);
+        return;
+    }
     printf("memory, GB/s      plain stores   streaming stores\n");
     for (int k = 0; k < BANDWIDTH_KINDS; k += 2) {
         printf("%-15s %14.1f", k == COPY_PLAIN ? "copy" : "triad", rate(r->memory[k]) * 1e-9);
@@ -107,7 +112,8 @@ static void print_memory(const bench_report *r) {
 static void print_pass(const bench_report *r, int pass) {
     char heading[32];
     const int width = name_width(r);
-    snprintf(heading, sizeof heading, "of %s", compared[pass]);
+    const bool on_gpu = r->machine.device == HK_CUDA;
+    snprintf(heading, sizeof heading, "of %s", on_gpu ? "copy" : compared[pass]);
     printf("\n%s\n%-*s %10s   %-8s %10s  %-21s %7s %8s\n", pass_title[pass], width, "microseconds",
            "mean", "sd", "median", "quartiles", "GB/s", heading);
     for (int i = 0; i < r->count; i++) {
@@ -124,13 +130,65 @@ static void print_pass(const bench_report *r, int pass) {
     }
 }
 
+/* --- what a GPU is held against ----------------------------------------------------------------- */
+
+/* Where the CPU takes less time, or by how much the GPU is faster at least. */
+static void print_cpu(const bench_report *r) {
+    if (r->cpu.threads == 0) return;
+    double least = INFINITY;
+    const char *at = "", *of = "";
+    bool lost = false;
+    printf("\nthe CPU (%s, %d thread%s) ", r->cpu.isa, r->cpu.threads,
+           r->cpu.threads == 1 ? "" : "s");
+    for (int i = 0; i < r->count; i++)
+        for (int pass = 0; pass < PASSES; pass++) {
+            const bench_row *row = &r->rows[i];
+            if (!(row->cpu[pass] > 0)) continue;
+            const double times = row->cpu[pass] / row->pass[pass].median;
+            if (times < 1) {
+                printf("%s %s %s (%.1f us)", lost ? "," : "is faster at:", row->name,
+                       pass_name[pass], row->cpu[pass] * 1e6);
+                lost = true;
+            } else if (times < least) {
+                least = times;
+                at = row->name;
+                of = pass_name[pass];
+            }
+        }
+    if (!lost) printf("is slower at all of them, %.3g times at least (%s, %s)", least, at, of);
+    printf("\n");
+}
+
+static const bench_row *find_row(const bench_report *r, const char *name) {
+    for (int i = 0; i < r->count; i++)
+        if (strcmp(r->rows[i].name, name) == 0) return &r->rows[i];
+    return NULL;
+}
+
+static void print_composed(const bench_report *r) {
+    for (int k = 0; k < r->composed; k++) {
+        char name[64];
+        snprintf(name, sizeof name, "%s, composed", r->composes[k]);
+        const bench_row *one = find_row(r, r->composes[k]), *several = find_row(r, name);
+        if (!one || !several) continue;
+        printf("%s%s as one operation is", k ? "" : "\n", r->composes[k]);
+        for (int pass = 0; pass < PASSES; pass++)
+            printf("%s %.2f times as fast %s", pass ? "," : "",
+                   several->pass[pass].median / one->pass[pass].median, pass_name[pass]);
+        printf(" as composed\n");
+    }
+}
+
 void report_tables(bench_report *r) {
     sort(r);
-    printf("%s floats (%" PRId64 "), %d thread%s, %s, %d runs after %d to warm up\n\n", r->shape,
-           r->elements, r->machine.threads, r->machine.threads == 1 ? "" : "s", r->machine.isa,
-           r->runs, r->warmup);
+    printf("%s floats (%" PRId64 "), ", r->shape, r->elements);
+    if (r->machine.device == HK_CPU)
+        printf("%d thread%s, ", r->machine.threads, r->machine.threads == 1 ? "" : "s");
+    printf("%s, %d runs after %d to warm up\n\n", r->machine.isa, r->runs, r->warmup);
     print_memory(r);
     for (int pass = 0; pass < PASSES; pass++) print_pass(r, pass);
+    print_cpu(r);
+    print_composed(r);
 }
 
 /* --- JSON: one object --------------------------------------------------------------------------- */
@@ -151,6 +209,14 @@ static void json_timing(json *line, const char *key, timing t, double of_memory)
     json_end(line);
 }
 
+/* Microseconds on the CPU. */
+static void json_cpu(json *line, const bench_row *row) {
+    json_begin(line, "cpu_us");
+    for (int pass = 0; pass < PASSES; pass++)
+        if (row->cpu[pass] > 0) json_rounded(line, pass_name[pass], row->cpu[pass] * 1e6);
+    json_end(line);
+}
+
 bool report_json(bench_report *r) {
     json line;
     sort(r);
@@ -163,6 +229,8 @@ bool report_json(bench_report *r) {
     json_int(&line, "elements", r->elements);
     json_int(&line, "threads", r->machine.threads);
     json_text(&line, "isa", r->machine.isa);
+    if (r->machine.device == HK_CUDA) json_text(&line, "device", "cuda");
+    if (r->cpu.threads > 0) json_text(&line, "cpu", r->cpu.isa);
     json_int(&line, "runs", r->runs);
     json_int(&line, "warmup", r->warmup);
     json_begin(&line, "memory");
@@ -173,6 +241,7 @@ bool report_json(bench_report *r) {
         json_begin(&line, r->rows[i].name);
         for (int pass = 0; pass < PASSES; pass++)
             json_timing(&line, pass_name[pass], r->rows[i].pass[pass], share(r, &r->rows[i], pass));
+        if (r->cpu.threads > 0) json_cpu(&line, &r->rows[i]);
         json_end(&line);
     }
     json_end(&line);

@@ -19,13 +19,19 @@ enum { FORWARD, BACKWARD, BOTH, PASSES };
 typedef struct bench_row {
     const char *name;
     timing pass[PASSES];
+    double cpu[PASSES]; /* on a GPU: seconds of the CPU; 0: not measured */
 } bench_row;
+
+enum { COMPOSED_MOST = 2 };
 
 typedef struct bench_report {
     hk_context_info machine;
     const char *shape;
     int64_t elements;
     int runs, warmup, count;
+    int composed; /* rows behind the names: the same functions, made of several operations */
+    const char *const *composes; /* of which ones */
+    hk_context_info cpu;         /* on a GPU: what it was held against; threads 0: nothing */
     bench_row *rows;
     timing memory[BANDWIDTH_KINDS];
 } bench_report;

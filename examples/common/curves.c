@@ -58,7 +58,7 @@ static const float *evaluate(const curves *c, int i, training *run) {
     hk_module *m = rows_module(run->net, c->item[i].row->activation);
     const bool was_training = hk_module_train(m, false);
     hk_tensor *y = hk_forward(m, hk_constant(run->ctx, HK_F32, shape, x));
-    const float *value = hk_tensor_data(hk_contiguous(y));
+    const float *value = hk_tensor_values(y);
     hk_module_train(m, was_training);
     hk_grad_enable(run->ctx, was_recording);
     free(x);

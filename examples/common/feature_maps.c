@@ -51,7 +51,7 @@ static hk_tensor *first_filters(const training *run) {
 
 bool feature_maps_filters(training *run, const char *folder, char *text, size_t size) {
     hk_tensor *filters = first_filters(run);
-    const float *value = hk_tensor_data(filters);
+    const float *value = hk_tensor_values(filters);
     if (!value) return false;
     const hk_shape shape = hk_tensor_shape(filters);
     const int n = (int)(shape.dim[0] * shape.dim[1]), across = n < ACROSS ? n : ACROSS;
@@ -82,13 +82,14 @@ bool feature_maps_filters(training *run, const char *folder, char *text, size_t 
 typedef struct maps {
     int images, channels;
     int32_t label[IMAGES];
-    hk_tensor *image, *map; /* (images, 1, h, w), (images, channels, h, w), both contiguous */
+    hk_tensor *image, *map; /* (images, 1, h, w), (images, channels, h, w) */
+    const float *image_value, *map_value;
     double most;
 } maps;
 
 /* The first image of each class among those of the batch, in the order of the classes. */
 static hk_tensor *choose(training *run, const hk_batch *batch, maps *m) {
-    const int32_t *label = hk_tensor_data(batch->y);
+    const int32_t *label = hk_tensor_values(batch->y);
     int32_t chosen[IMAGES];
     for (int32_t k = 0; label && k < run->classes && m->images < IMAGES; k++)
         for (int32_t i = 0; i < batch->size; i++)
@@ -108,7 +109,7 @@ static hk_tensor *run_first_layers(hk_module *net, hk_tensor *x) {
         x = hk_forward(layer, x);
         if (strcmp(hk_module_kind(layer), "activation") == 0) break;
     }
-    return hk_contiguous(x);
+    return x;
 }
 
 /* False after an error, which is the context's. */
@@ -119,20 +120,21 @@ static bool compute_maps(training *run, maps *m) {
     const bool was_recording = hk_grad_enable(run->ctx, false);
     const bool was_training = hk_module_train(run->net, false);
     if (hk_loader_next(loader, &batch)) {
-        m->image = hk_contiguous(choose(run, &batch, m));
+        m->image = choose(run, &batch, m);
         m->map = run_first_layers(run->net, m->image);
+        m->image_value = hk_tensor_values(m->image);
+        m->map_value = hk_tensor_values(m->map);
         m->channels = (int)hk_tensor_dim(m->map, 1);
     }
     hk_module_train(run->net, was_training);
     hk_grad_enable(run->ctx, was_recording);
     hk_loader_destroy(loader);
-    return hk_tensor_rank(m->map) == 4;
+    return m->map_value && hk_tensor_rank(m->map) == 4;
 }
 
 /* Channel k of image i. */
-static picture_cells cells_of(hk_tensor *t, int i, int k) {
+static picture_cells cells_of(const hk_tensor *t, const float *value, int i, int k) {
     const hk_shape shape = hk_tensor_shape(t);
-    const float *value = hk_tensor_data(t);
     return (picture_cells){.rows = shape.dim[2],
                            .columns = shape.dim[3],
                            .value = value + (i * shape.dim[1] + k) * shape.dim[2] * shape.dim[3]};
@@ -147,7 +149,8 @@ typedef struct layout {
 } layout;
 
 static layout plan(const maps *m) {
-    const picture_cells image = cells_of(m->image, 0, 0), map = cells_of(m->map, 0, 0);
+    const picture_cells image = cells_of(m->image, m->image_value, 0, 0),
+                        map = cells_of(m->map, m->map_value, 0, 0);
     layout l = {.image_scale = fitting(IMAGE_WIDTH, image.columns)};
     l.maps_at = 2 * GAP + (int)image.columns * l.image_scale + 2 * PICTURE_FRAME;
     const int room = WIDTH - l.maps_at - GAP;
@@ -167,12 +170,12 @@ static layout plan(const maps *m) {
 
 static void paste_row(picture *p, const maps *m, const layout *l, int i) {
     const int y = GAP + i * (l->height + GAP);
-    picture_cells image = cells_of(m->image, i, 0);
+    picture_cells image = cells_of(m->image, m->image_value, i, 0);
     image.scale = l->image_scale;
     image.most = 1;
     picture_paste(p, GAP, y, &image);
     for (int k = 0; k < m->channels; k++) {
-        picture_cells map = cells_of(m->map, i, k);
+        picture_cells map = cells_of(m->map, m->map_value, i, k);
         map.scale = l->map_scale;
         map.most = m->most;
         map.colours = PICTURE_SIGNED;
@@ -198,7 +201,7 @@ bool feature_maps_features(training *run, const char *folder, char *text, size_t
     maps m;
     if (!first_filters(run) || !compute_maps(run, &m)) return false;
     const layout l = plan(&m);
-    m.most = picture_most(hk_tensor_count(m.map), hk_tensor_data(m.map));
+    m.most = picture_most(hk_tensor_count(m.map), m.map_value);
     picture p;
     if (!open_picture(run, &p, l.maps_at + l.across * l.pitch_x - MAP_GAP + GAP,
                       GAP + m.images * (l.height + GAP)))

@@ -37,7 +37,7 @@ struct learned {
 static double *read_all(hk_tensor *t) {
     const int64_t n = hk_tensor_count(t);
     const bool wide = hk_tensor_dtype(t) == HK_F64;
-    const void *data = hk_tensor_data(t);
+    const void *data = hk_tensor_values(t);
     double *value = data ? malloc((size_t)n * sizeof *value) : NULL;
     for (int64_t i = 0; value && i < n; i++)
         value[i] = wide ? ((const double *)data)[i] : (double)((const float *)data)[i];

@@ -58,9 +58,9 @@ static bool insert(mistakes *all, const mistake *m, const float *image) {
 }
 
 static void look(training *run, mistakes *all, const hk_batch *batch, hk_tensor *logits) {
-    const float *logit = hk_tensor_data(hk_contiguous(logits));
-    const float *image = hk_tensor_data(hk_contiguous(batch->x));
-    const int32_t *label = hk_tensor_data(batch->y);
+    const float *logit = hk_tensor_values(logits);
+    const float *image = hk_tensor_values(batch->x);
+    const int32_t *label = hk_tensor_values(batch->y);
     if (!logit || !image || !label) return;
     const int64_t stride = hk_tensor_count(batch->x) / batch->size;
     for (int64_t i = 0; i < batch->size; i++) {

@@ -68,13 +68,20 @@ static void draw(const progress *bar, int64_t images, const char *facts) {
     fflush(stdout);
 }
 
-void progress_step(progress *bar, int64_t images, double loss) {
-    if (bar->quiet) return;
-    const double now = clock_seconds();
-    if (now - bar->shown < (bar->terminal ? redraw_seconds : plain_seconds)) return;
-    const int quarters = bar->images > 0 ? (int)(4 * images / bar->images) : 4;
-    if (!bar->terminal && (quarters <= bar->quarters || quarters >= 4)) return;
+static int quarters_of(const progress *bar, int64_t images) {
+    return bar->images > 0 ? (int)(4 * images / bar->images) : 4;
+}
 
+bool progress_due(const progress *bar, int64_t images) {
+    if (bar->quiet) return false;
+    if (clock_seconds() - bar->shown < (bar->terminal ? redraw_seconds : plain_seconds))
+        return false;
+    const int quarters = quarters_of(bar, images);
+    return bar->terminal || (quarters > bar->quarters && quarters < 4);
+}
+
+void progress_show(progress *bar, int64_t images, double loss) {
+    const double now = clock_seconds();
     char facts[96], left[40];
     const double rate = (double)images / (now - bar->started + 1e-9);
     left_text(bar, images, rate, left, sizeof left);
@@ -84,7 +91,7 @@ void progress_step(progress *bar, int64_t images, double loss) {
     else
         printf("epoch %" PRId64 "/%" PRId64 "  %d %%  %s\n", bar->epoch, bar->epochs,
                (int)(100 * images / bar->images), facts);
-    bar->quarters = quarters;
+    bar->quarters = quarters_of(bar, images);
     bar->shown = now;
 }
 

@@ -26,8 +26,10 @@ typedef struct progress {
 
 void progress_open(progress *bar, bool quiet);
 void progress_epoch(progress *bar, int64_t epoch, int64_t epochs, int64_t images);
-/* images of this epoch are done, with this mean loss. Cheap: call it after each step. */
-void progress_step(progress *bar, int64_t images, double loss);
+/* Whether it is time to show how far it is, with so many images of this epoch done. Cheap: ask it
+   after each step. */
+bool progress_due(const progress *bar, int64_t images);
+void progress_show(progress *bar, int64_t images, double loss);
 /* Takes the line off the terminal: call it before anything else is printed. */
 void progress_clear(progress *bar);
 

@@ -17,10 +17,15 @@ enum { COLUMNS = 80, WORST_SHOWN = 10 };
 void report_machine(const training *run) {
     if (run->set->quiet) return;
     const hk_context_info info = hk_context_describe(run->ctx);
-    char left[80], right[80];
+    char left[240], right[80];
     snprintf(left, sizeof left, "hillock %s, %s", hk_version(), info.isa);
-    snprintf(right, sizeof right, "%d thread%s, seed %" PRId64, info.threads,
-             info.threads == 1 ? "" : "s", run->set->seed);
+    if (info.device == HK_CUDA)
+        snprintf(right, sizeof right, "%s, %s, seed %" PRId64,
+                 run->set->no_graph ? "no graph" : "CUDA graph", info.tf32 ? "TF32" : "no TF32",
+                 run->set->seed);
+    else
+        snprintf(right, sizeof right, "%d thread%s, seed %" PRId64, info.threads,
+                 info.threads == 1 ? "" : "s", run->set->seed);
     const bool fits = strlen(left) + strlen(info.blas) + strlen(right) + 4 <= COLUMNS;
     if (fits && info.has_blas)
         printf("%s, %s, %s\n", left, info.blas, right);
@@ -170,6 +175,9 @@ void train_report(training *run, const char *const next[3]) {
     printf("test accuracy %.2f %%\n", run->last.test_accuracy);
     if (run->set->quiet) return;
     printf("%.2f s of training, %.2f s in all\n", run->trained, clock_seconds() - run->started);
+    const hk_context_info info = hk_context_describe(run->ctx);
+    if (info.device == HK_CUDA)
+        printf("%" PRIu64 " of %" PRId64 " steps were replayed\n", info.replayed, run->steps);
     if (run->set->stats) stats_report(run);
     out_report(run);
     printf("\nwhat to try next:\n");

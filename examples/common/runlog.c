@@ -35,7 +35,7 @@ static const char *hash_parameters(hk_parameters p, char text[HASH_TEXT]) {
     SHA256Init(&hash);
     for (int i = 0; i < p.count; i++) {
         const size_t size = hk_dtype_size(hk_tensor_dtype(p.items[i]));
-        const uint8_t *bytes = hk_tensor_data(p.items[i]);
+        const uint8_t *bytes = hk_tensor_values(p.items[i]);
         if (bytes) SHA256Update(&hash, bytes, (size_t)hk_tensor_count(p.items[i]) * size);
     }
     return SHA256End(&hash, text);
@@ -130,6 +130,8 @@ static void write_header(training *run, json *line) {
     json_text(line, "device", info.device == HK_CUDA ? "cuda" : "cpu");
     json_text(line, "isa", info.isa);
     json_text(line, "blas", info.blas);
+    json_bool(line, "graph", info.device == HK_CUDA && !run->set->no_graph);
+    json_bool(line, "tf32", info.tf32);
     json_int(line, "threads", info.threads);
     json_int(line, "seed", run->set->seed);
     json_text(line, "init", run->set->init);
@@ -171,6 +173,8 @@ void runlog_epoch(training *run) {
     json_rounded(&line, "seconds", r->seconds);
     json_rounded(&line, "images_per_s", r->images_per_s);
     json_number(&line, "lr", r->lr);
+    const hk_context_info info = hk_context_describe(run->ctx);
+    if (info.device == HK_CUDA) json_int(&line, "replayed_steps", (int64_t)info.replayed);
     json_text(&line, "weights_sha256", hash_parameters(hk_module_parameters(run->net), hash));
     learned_update(run);
     learned_log(run, &line);

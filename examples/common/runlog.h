@@ -3,15 +3,17 @@
 
    With --out DIR the same lines go to DIR/run.jsonl.
 
-   The first line: program, version, git_hash, build_flags, device, isa, blas, threads, seed, init,
-   weights_sha256 (of the bytes of all initial parameters in order; null in a build without libmd),
-   parameters (how many numbers), activation_parameters, train_images, val_images, test_images,
-   setup_seconds (from the start of the program), settings (every option, with defaults filled in).
+   The first line: program, version, git_hash, build_flags, device, isa (on a GPU its name), blas,
+   graph (whether steps may be replayed on a GPU), tf32, threads, seed, init, weights_sha256 (of the
+   bytes of all initial parameters in order; null in a build without libmd), parameters (how many
+   numbers), activation_parameters, train_images, val_images, test_images, setup_seconds (from the
+   start of the program), settings (every option, with defaults filled in).
 
    Then: epoch (from 1), train_loss (mean over the images of the epoch, as seen while training),
    val_accuracy and test_accuracy (percent; null without validation images), seconds (training
-   alone), images_per_s, lr (at the first step of the epoch), weights_sha256 (at its end),
-   activation_parameters; and "interrupted":true if Ctrl-C cut it short.
+   alone), images_per_s, lr (at the first step of the epoch), replayed_steps (on a GPU: of all steps
+   so far), weights_sha256 (at its end), activation_parameters; and "interrupted":true if Ctrl-C cut
+   it short.
 
    With --stats or --out, lines of their own; what is not defined or not finite is null:
 

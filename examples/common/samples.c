@@ -20,9 +20,8 @@ static void take_values(hk_module *m, hk_tensor *x, hk_tensor *y, void *arg) {
     panel *p = arg;
     sample *s = &p->sample[p->all->when];
     if (hk_tensor_dtype(y) != HK_F32) return;
-    hk_tensor *whole = hk_contiguous(y);
-    const float *value = hk_tensor_data(whole);
-    const int64_t n = hk_tensor_count(whole);
+    const float *value = hk_tensor_values(y);
+    const int64_t n = hk_tensor_count(y);
     const int64_t stride = (n + SAMPLE_BATCH - 1) / SAMPLE_BATCH;
     for (int64_t k = 0; value && s->count < SAMPLE_MOST; k++) {
         const int64_t at = scatter(k, stride);
@@ -65,7 +64,7 @@ static void take_gradients(hk_context *ctx, void *arg) {
         hk_tensor *weight = s->rows->item[i].weight;
         if (!weight || hk_tensor_dtype(weight) != HK_F32) continue;
         hk_tensor *grad = hk_grad(weight);
-        const float *value = hk_tensor_data(grad);
+        const float *value = hk_tensor_values(grad);
         if (value) count_sizes(&s->size[i][s->when], hk_tensor_count(grad), value);
     }
 }

@@ -1,5 +1,6 @@
 /* settings.c: the options that all training programs share.
    SPDX-License-Identifier: MIT */
+#include "device.h"
 #include "train.h"
 
 #include <math.h>
@@ -9,11 +10,6 @@ static const char *optimizer_choice(int i) {
 }
 
 static const char *init_choice(int i) { return i < hk_init_count() ? hk_init_name(i) : NULL; }
-
-static const char *device_choice(int i) {
-    static const char *const names[] = {"cpu", "cuda"};
-    return i < 2 ? names[i] : NULL;
-}
 
 train_settings train_defaults(void) {
     return (train_settings){
@@ -101,8 +97,11 @@ static void add_others(options *opts, train_settings *s) {
         {.name = "classes", .form = "N", .kind = OPTION_INT, .value = &s->classes,
          .help = "number of classes; a label beyond is an error", .low = 0, .high = 1 << 20,
          .example = "10", .shown = "1 + the largest training label"},
-        {.name = "device", .form = "NAME", .kind = OPTION_TEXT, .value = &s->device,
-         .help = "where to compute", .choice = device_choice, .example = "cpu"},
+        device_row(&s->device),
+        {.name = "no-graph", .kind = OPTION_FLAG, .value = &s->no_graph,
+         .help = "cuda: launch each step anew, in place of replaying it; slower, same result"},
+        {.name = "tf32", .kind = OPTION_FLAG, .value = &s->tf32,
+         .help = "cuda: products may round what they multiply to 10 bits; faster"},
         {.name = "isa", .form = "NAME", .kind = OPTION_TEXT, .value = &s->isa,
          .help = "instruction set: base, avx2, avx512", .example = "base",
          .shown = "the best there is"},

@@ -1,5 +1,6 @@
 /* setup.c: what a training run needs before it can start: context, images, optimizer; and its end.
    SPDX-License-Identifier: MIT */
+#include "device.h"
 #include "learned.h"
 #include "out.h"
 #include "report.h"
@@ -23,7 +24,7 @@
 #endif
 
 /* Images at a time in an evaluation: enough for fast products, few enough for the memory. */
-enum { EVALUATION_BATCH = 250 };
+enum { EVALUATION_BATCH = 250, EVALUATION_BATCH_GPU = 1000 };
 
 /* --- errors ----------------------------------------------------------------------------------- */
 
@@ -117,11 +118,13 @@ training *train_begin(const options *opts, train_settings *settings) {
     if (!find_folder(run)) return run;
 
     run->ctx = hk_context_create(&(hk_context_config){
-        .device = strcmp(settings->device, "cuda") == 0 ? HK_CUDA : HK_CPU,
+        .device = device_of(settings->device),
         .threads = (int)settings->threads,
         .seed = (uint64_t)settings->seed,
         .isa = settings->isa,
         .no_blas = settings->no_blas,
+        .no_graph = settings->no_graph,
+        .tf32 = settings->tf32,
     });
     if (train_failed(run, EXIT_BAD_INPUT)) return run;
     const hk_context_info info = hk_context_describe(run->ctx);
@@ -144,6 +147,10 @@ int train_end(training *run) {
     hk_context_destroy(run->ctx);
     free(run->best);
     free(run->counts);
+    free(run->val_answers.truth);
+    free(run->val_answers.answer);
+    free(run->test_answers.truth);
+    free(run->test_answers.answer);
     free(run);
     return code;
 }
@@ -151,7 +158,8 @@ int train_end(training *run) {
 /* --- just before training --------------------------------------------------------------------- */
 
 static void make_loaders(training *run) {
-    const hk_loader_config in_order = {.batch = EVALUATION_BATCH};
+    const bool on_gpu = hk_context_describe(run->ctx).device == HK_CUDA;
+    const hk_loader_config in_order = {.batch = on_gpu ? EVALUATION_BATCH_GPU : EVALUATION_BATCH};
     run->fit = hk_loader_create(run->fit_data, &(hk_loader_config){.batch = run->set->batch,
                                                                    .shuffle = !run->set->no_shuffle,
                                                                    .augment = run->set->augment});
@@ -191,6 +199,7 @@ bool setup_training(training *run, hk_module *net) {
     run->net = net;
     if (hk_module_build(net, input, run->set->init)) return !train_failed(run, EXIT_BAD_INPUT);
     run->counts = calloc((size_t)run->classes * (size_t)run->classes, sizeof *run->counts);
+    losses_open(&run->losses, run->ctx);
     if (!run->counts)
         hk_fail(run->ctx, HK_ERR_MEMORY, "setup", "no memory for %d classes", run->classes);
     learned_open(run);

@@ -210,6 +210,7 @@ void stats_step_end(training *run) {
     stats *s = run->stats;
     if (!s) return;
     out_watch_step(run, false, false);
+    (void)!hk_context_wait(run->ctx); /* an error is seen by the next step */
     const double seconds = clock_seconds() - s->step_began;
     if (s->looks) s->all_looked++;
     if (s->step <= WARM_UP) return;

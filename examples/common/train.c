@@ -14,62 +14,104 @@
 
 /* --- one pass over the images ----------------------------------------------------------------- */
 
-/* Books a step: its mean loss over `images` images. False when training should not go on. */
-static bool book_step(training *run, double loss, int64_t images) {
-    epoch_result *r = &run->last;
-    r->images += images;
-    r->train_loss += (loss - r->train_loss) * (double)images / (double)r->images;
-    progress_step(&run->bar, r->images, r->train_loss);
-    return isfinite(loss) && !interrupt_seen();
+/* The whole step. On a GPU it is called a few times and then replayed (hk_step_run): it counts
+   nothing, and its loss stays there. */
+static hk_status train_step(hk_context *ctx, void *arg) {
+    training *run = arg;
+    hk_batch batch;
+    if (!hk_loader_next(run->fit, &batch)) return hk_error(ctx);
+    hk_optimizer_zero_grad(run->opt);
+    hk_tensor *logits = hk_forward(run->net, batch.x);
+    hk_tensor *loss = hk_cross_entropy_smooth(logits, batch.y, run->set->label_smoothing);
+    if (losses_add(&run->losses, loss) || hk_backward(ctx, loss)) return hk_error(ctx);
+    return hk_optimizer_step(run->opt);
+}
+
+/* Takes the losses of the newest steps into the epoch's mean. False if they are not finite. */
+static bool take_losses(training *run) {
+    const bool finite = losses_take(&run->losses);
+    run->last.images = run->losses.seen;
+    run->last.train_loss = run->losses.mean;
+    return finite;
+}
+
+/* Books a step. The GPU goes on meanwhile: its losses are read when they are shown. False when
+   training should not go on. */
+static bool book_step(training *run, int64_t images, bool next_differs) {
+    losses_count(&run->losses, images);
+    const int64_t seen = run->losses.seen + run->losses.images;
+    const bool shows = progress_due(&run->bar, seen);
+    const bool takes = shows || next_differs || hk_context_describe(run->ctx).device == HK_CPU;
+    if (takes && !take_losses(run)) return false;
+    if (shows) progress_show(&run->bar, seen, run->last.train_loss);
+    return !interrupt_seen();
 }
 
 /* Trains on every image once. */
 static void train_epoch(training *run, int64_t epoch) {
-    hk_context *ctx = run->ctx;
-    hk_module *net = run->net;
-    hk_optimizer *opt = run->opt;
-    const double smoothing = run->set->label_smoothing;
-    const int64_t images = hk_dataset_count(run->fit_data);
+    const int64_t images = hk_dataset_count(run->fit_data), batch = run->set->batch;
+    int64_t left = images;
 
-    run->last = (epoch_result){.epoch = epoch, .lr = hk_optimizer_lr(opt)};
+    losses_begin(&run->losses);
+    run->last = (epoch_result){.epoch = epoch, .lr = hk_optimizer_lr(run->opt)};
     progress_epoch(&run->bar, epoch, run->set->epochs, images);
-    hk_module_train(net, true);
-    hk_batch batch;
-    while (!interrupt_seen() && hk_loader_next(run->fit, &batch)) {
-        stats_step_begin(run, batch.index + 1 == hk_loader_batches(run->fit));
-        hk_optimizer_zero_grad(opt);
-        hk_tensor *logits = hk_forward(net, batch.x);
-        hk_tensor *loss = hk_cross_entropy_smooth(logits, batch.y, smoothing);
-        const double value = hk_tensor_item(loss);
-        if (hk_backward(ctx, loss) || hk_optimizer_step(opt) || hk_step_end(ctx)) break;
+    hk_module_train(run->net, true);
+    while (left > 0 && !interrupt_seen()) {
+        const int64_t size = left < batch ? left : batch;
+        left -= size;
+        stats_step_begin(run, left == 0);
+        if (hk_step_run(run->ctx, train_step, run)) break;
+        run->steps++;
         stats_step_end(run);
-        if (!book_step(run, value, batch.size)) break;
+        if (!book_step(run, size, left < batch)) break;
     }
+    take_losses(run);
+    hk_batch none; /* the loader reports the end of its epoch */
+    if (left == 0) (void)hk_loader_next(run->fit, &none);
     run->last.seconds = clock_seconds() - run->bar.started;
     run->last.images_per_s = (double)run->last.images / (run->last.seconds + 1e-9);
     run->trained += run->last.seconds;
     progress_clear(&run->bar);
 }
 
-/* How many images of a data set are answered right, in percent. All answers are counted. */
+/* Counts what was answered: true class and answer. */
+static void count_answers(training *run, hk_tensor *truths, hk_tensor *given) {
+    const int32_t *truth = hk_tensor_values(truths), *answer = hk_tensor_values(given);
+    for (int64_t i = 0; truth && answer && i < hk_tensor_count(truths); i++)
+        run->counts[truth[i] * run->classes + answer[i]]++;
+}
+
+/* *kept becomes a copy of t. */
+static hk_status keep(hk_tensor **kept, hk_tensor *t) {
+    if (*kept) return hk_tensor_copy(*kept, t);
+    *kept = hk_tensor_keep(t);
+    return *kept ? HK_OK : HK_ERR_MEMORY;
+}
+
+/* How many images of a data set are answered right, in percent. The answers are read at the end, so
+   that a GPU need not wait in between. */
 static double evaluate(training *run, hk_loader *loader) {
+    answers *all = loader == run->test ? &run->test_answers : &run->val_answers;
     const int classes = run->classes;
-    int64_t right = 0, images = 0;
+    const int64_t batches = hk_loader_batches(loader);
+    int64_t right = 0, images = 0, done = 0;
     memset(run->counts, 0, (size_t)classes * (size_t)classes * sizeof *run->counts);
+    if (!all->truth) all->truth = calloc((size_t)batches, sizeof(hk_tensor *));
+    if (!all->answer) all->answer = calloc((size_t)batches, sizeof(hk_tensor *));
+    if (!all->truth || !all->answer) hk_fail(run->ctx, HK_ERR_MEMORY, "evaluate", "no memory");
     const bool was_training = hk_module_train(run->net, false);
     const bool was_recording = hk_grad_enable(run->ctx, false);
     hk_batch batch;
     while (hk_loader_next(loader, &batch)) {
         hk_tensor *logits = hk_forward(run->net, batch.x);
-        const int32_t *answer = hk_tensor_data(hk_argmax(logits, 1, false));
-        const int32_t *truth = hk_tensor_data(batch.y);
-        for (int64_t i = 0; answer && truth && i < batch.size; i++) {
-            run->counts[truth[i] * classes + answer[i]]++;
-            right += truth[i] == answer[i];
-        }
+        if (keep(&all->answer[done], hk_argmax(logits, 1, false))) break;
+        if (!all->truth[done] && keep(&all->truth[done], batch.y)) break;
         images += batch.size;
+        done++;
         if (hk_step_end(run->ctx)) break;
     }
+    for (int64_t i = 0; i < done; i++) count_answers(run, all->truth[i], all->answer[i]);
+    for (int k = 0; k < classes; k++) right += run->counts[k * classes + k];
     hk_grad_enable(run->ctx, was_recording);
     hk_module_train(run->net, was_training);
     return 100.0 * (double)right / (double)images;
@@ -86,11 +128,7 @@ static void copy_state(training *run, bool back) {
     if (!run->best) hk_fail(run->ctx, HK_ERR_MEMORY, "train", "no memory for the best weights");
     for (int i = 0; run->best && i < count; i++) {
         hk_tensor *t = i < p.count ? p.items[i] : b.items[i - p.count];
-        hk_tensor **kept = &run->best[i];
-        if (!*kept)
-            *kept = hk_tensor_keep(t);
-        else if (hk_tensor_copy(back ? t : *kept, back ? *kept : t))
-            break;
+        if (back ? hk_tensor_copy(t, run->best[i]) : keep(&run->best[i], t)) break;
     }
 }
 

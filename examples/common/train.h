@@ -25,6 +25,7 @@
 
 #include "options.h"
 #include "progress.h"
+#include "values.h"
 
 /* What the shared options set. Where a default depends on something else (the optimizer, the
    machine), train_begin and train put in what is really used, and the log shows that. */
@@ -34,7 +35,7 @@ typedef struct train_settings {
     double lr, weight_decay;            /* negative: the optimizer's own */
     double label_smoothing, clip_norm;
     int64_t batch, epochs, seed, threads, val, patience, classes;
-    bool no_blas, nan_guard, no_shuffle, quiet, stats;
+    bool no_blas, nan_guard, no_shuffle, quiet, stats, no_graph, tf32;
     hk_augment augment; /* of the training images */
 } train_settings;
 
@@ -55,6 +56,11 @@ typedef struct learned learned; /* learned.h */
 typedef struct runlog runlog;   /* runlog.h */
 typedef struct stats stats;     /* stats.h */
 typedef struct out out;         /* out.h */
+
+/* Of each batch of an evaluation, kept: true classes and answers. */
+typedef struct answers {
+    hk_tensor **truth, **answer;
+} answers;
 
 typedef struct training {
     const options *opts;
@@ -80,6 +86,9 @@ typedef struct training {
     progress bar;
     double started, trained; /* when the program began; seconds of training so far */
     epoch_result last;
+    losses losses;
+    int64_t steps; /* in all */
+    answers val_answers, test_answers;
     int64_t *counts;    /* (classes, classes): true class, answer; of the last evaluation */
     hk_tensor **best;   /* parameters, then buffers, of the best epoch, with --patience */
     int64_t best_epoch; /* 0: none yet */

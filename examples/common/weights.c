@@ -35,7 +35,7 @@ int weights_draw(training *run, const char *folder) {
     const int64_t pixels = hk_shape_count(run->item);
     if (hk_tensor_rank(weight) != 2 || hk_tensor_dim(weight, 1) != pixels || run->item.rank < 2)
         return 0;
-    const float *value = hk_tensor_data(weight);
+    const float *value = hk_tensor_values(weight);
     const int64_t units = hk_tensor_dim(weight, 0);
     const int shown = (int)(units < WEIGHTS_MOST ? units : WEIGHTS_MOST);
     const int across = shown < ACROSS ? shown : ACROSS;

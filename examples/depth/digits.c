@@ -8,6 +8,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "values.h"
+
 #if defined(__has_include)
 #if __has_include("hillock_build.h")
 #include "hillock_build.h"
@@ -17,7 +19,7 @@
 #define HILLOCK_DATA_DIR "data"
 #endif
 
-enum { EVALUATION_BATCH = 250, DEPTH_MOST = 1000 };
+enum { EVALUATION_BATCH = 250, LOOK_EVERY = 50 };
 
 static const char *init_choice(int i) { return hk_init_name(i); }
 static const char *optimizer_choice(int i) {
@@ -111,9 +113,10 @@ static bool shift_biases(digits *d, const digits_net *n) {
     int left = n->depth;
     for (int i = 0; i < p.count && left > 0; i++) {
         const char *dot = strrchr(hk_tensor_name(p.items[i]), '.');
-        float *at = hk_tensor_data(p.items[i]);
         if (!dot || strcmp(dot, ".bias") != 0) continue;
+        float *at = values_take(p.items[i]);
         for (int64_t k = 0; at && k < hk_tensor_count(p.items[i]); k++) at[k] += (float)n->bias;
+        values_put(p.items[i], at);
         left--;
     }
     return hk_error(d->ctx) == HK_OK;
@@ -147,24 +150,45 @@ void digits_free(digits_net *n) {
 
 /* --- training --------------------------------------------------------------------------------- */
 
-static bool train_epoch(digits *d, digits_net *n, hk_loader *loader, hk_optimizer *opt, double done,
-                        double total) {
-    int64_t images = 0;
+typedef struct trained {
+    digits *d;
+    digits_net *n;
+    hk_loader *loader;
+    hk_optimizer *opt;
+    losses losses;
+} trained;
+
+/* A GPU replays it: it counts nothing. */
+static hk_status train_step(hk_context *ctx, void *arg) {
+    trained *t = arg;
     hk_batch batch;
-    n->loss = 0;
-    while (hk_loader_next(loader, &batch)) {
+    if (!hk_loader_next(t->loader, &batch)) return hk_error(ctx);
+    hk_optimizer_zero_grad(t->opt);
+    hk_tensor *loss = hk_cross_entropy(hk_forward(t->n->net, batch.x), batch.y);
+    if (losses_add(&t->losses, loss) || hk_backward(ctx, loss)) return hk_error(ctx);
+    return hk_optimizer_step(t->opt);
+}
+
+/* On the CPU the loss is looked at after each step, on a GPU now and then, so that it need not
+   wait. */
+static bool train_epoch(trained *t, double done, double total) {
+    digits *d = t->d;
+    digits_net *n = t->n;
+    const int64_t batch = d->set->batch;
+    const int64_t often = hk_context_describe(d->ctx).device == HK_CPU ? 1 : LOOK_EVERY;
+    losses_begin(&t->losses);
+    for (int64_t left = hk_dataset_count(d->train); left > 0 && !n->diverged;) {
+        const int64_t size = left < batch ? left : batch;
         if (!study_goes_on(d->s, done + (double)n->steps, total, n->activation)) return false;
-        hk_optimizer_zero_grad(opt);
-        hk_tensor *loss = hk_cross_entropy(hk_forward(n->net, batch.x), batch.y);
-        const double value = hk_tensor_item(loss);
-        images += batch.size;
-        n->loss += (value - n->loss) * (double)batch.size / (double)images;
-        n->diverged = !isfinite(value);
-        if (hk_backward(d->ctx, loss) || hk_optimizer_step(opt) || hk_step_end(d->ctx))
-            return false;
+        if (hk_step_run(d->ctx, train_step, t)) return false;
+        losses_count(&t->losses, size);
+        left -= size;
         n->steps++;
-        if (n->diverged) return true;
+        if (n->steps % often == 0 || left < batch) n->diverged = !losses_take(&t->losses);
+        n->loss = t->losses.mean;
     }
+    hk_batch none;
+    if (!n->diverged) (void)hk_loader_next(t->loader, &none); /* the end of the epoch */
     return hk_error(d->ctx) == HK_OK;
 }
 
@@ -187,18 +211,19 @@ static bool evaluate(digits *d, digits_net *n) {
 bool digits_train(digits *d, digits_net *n, double done, double total) {
     const digits_settings *set = d->set;
     bool ok = build(d, n);
-    hk_loader *loader =
+    trained t = {.d = d, .n = n};
+    t.loader =
         hk_loader_create(d->train, &(hk_loader_config){.batch = set->batch, .shuffle = true});
-    hk_optimizer *opt =
-        ok ? hk_optimizer_by_name(d->ctx, set->optimizer, hk_module_parameters(n->net),
-                                  n->lr < 0 ? set->lr : n->lr, -1)
-           : NULL;
-    ok = ok && opt && loader;
+    if (ok)
+        t.opt = hk_optimizer_by_name(d->ctx, set->optimizer, hk_module_parameters(n->net),
+                                     n->lr < 0 ? set->lr : n->lr, -1);
+    ok = ok && t.opt && t.loader && losses_open(&t.losses, d->ctx);
     for (int64_t epoch = 0; ok && epoch < set->epochs && !n->diverged; epoch++)
-        ok = train_epoch(d, n, loader, opt, done, total);
+        ok = train_epoch(&t, done, total);
     ok = ok && evaluate(d, n);
-    hk_optimizer_destroy(opt);
-    hk_loader_destroy(loader);
+    losses_close(&t.losses);
+    hk_optimizer_destroy(t.opt);
+    hk_loader_destroy(t.loader);
     return !study_failed(d->s, d->ctx) && ok;
 }
 

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "device.h"
 #include "folder.h"
 #include "interrupt.h"
 #include "progress.h"
@@ -17,6 +18,7 @@
 /* --- begin and end ---------------------------------------------------------------------------- */
 
 static void add_options(study *s) {
+    s->device = "cpu";
     /* clang-format off */
     const option_row rows[] = {
         {.name = "seeds", .form = "N", .kind = OPTION_INT, .value = &s->seeds,
@@ -35,6 +37,7 @@ static void add_options(study *s) {
         {.name = "threads", .form = "N", .kind = OPTION_INT, .value = &s->threads,
          .help = "CPU threads; numbers do not depend on it", .low = 0, .high = 256,
          .example = "2", .shown = "all cores", .flags = OPTION_EVERYDAY},
+        device_row(&s->device),
     };
     /* clang-format on */
     options_add(&s->opts, (int)(sizeof rows / sizeof *rows), rows);
@@ -64,8 +67,8 @@ bool study_failed(study *s, const hk_context *ctx) {
 
 hk_context *study_context(study *s, hk_dtype dtype, uint64_t seed) {
     if (s->code != 0) return NULL;
-    hk_context *ctx = hk_context_create(
-        &(hk_context_config){.dtype = dtype, .threads = (int)s->threads, .seed = seed});
+    hk_context *ctx = hk_context_create(&(hk_context_config){
+        .device = device_of(s->device), .dtype = dtype, .threads = (int)s->threads, .seed = seed});
     if (!study_failed(s, ctx)) return ctx;
     hk_context_destroy(ctx);
     return NULL;

@@ -16,6 +16,7 @@ typedef struct study {
     const char *out; /* folder for pictures; NULL: none */
     bool as_csv, as_json;
     int64_t seed, seeds, threads;
+    const char *device;
     int code;         /* to exit with; 0 while all is well */
     double started;   /* when work began */
     bool interrupted; /* by Ctrl-C */

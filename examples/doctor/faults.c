@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "values.h"
+
 /* --- modules with a fault --------------------------------------------------------------------- */
 
 /* Hands on a copy without a gradient. */
@@ -145,19 +147,22 @@ hk_tensor *fault_inputs(const fault *f, hk_tensor *x) {
 hk_tensor *fault_labels(const fault *f, hk_tensor *y) {
     if (!fault_is(f, FAULT_LABELS_ROLLED)) return y;
     const int64_t n = hk_tensor_count(y);
-    hk_tensor *copy = hk_full(hk_tensor_context(y), HK_I32, HK_SHAPE(n), 0);
-    const int32_t *from = hk_tensor_data(y);
-    int32_t *to = hk_tensor_data(copy);
+    const int32_t *from = hk_tensor_values(y);
+    int32_t *to = malloc((size_t)n * sizeof *to + 1);
     for (int64_t i = 0; from && to && i < n; i++) to[i] = from[(i + 1) % n];
+    hk_tensor *copy =
+        from && to ? hk_constant(hk_tensor_context(y), HK_I32, HK_SHAPE(n), to) : NULL;
+    free(to);
     return copy;
 }
 
 /* --- weights ---------------------------------------------------------------------------------- */
 
 static void fill(hk_tensor *t, double factor, double value) {
-    float *w = hk_tensor_data(t);
+    float *w = values_take(t);
     for (int64_t i = 0; w && i < hk_tensor_count(t); i++)
         w[i] = (float)((double)w[i] * factor + value);
+    values_put(t, w);
 }
 
 void fault_weights(patient *p) {

@@ -2,7 +2,7 @@
    SPDX-License-Identifier: MIT */
 #include "patient.h"
 
-#include "options.h"
+#include "device.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -10,7 +10,7 @@
 
 typedef struct settings {
     patient_plan plan;
-    const char *fault, *data;
+    const char *fault, *data, *device;
     int64_t depth, width, batch, steps, images, seed, threads;
     bool list;
 } settings;
@@ -64,6 +64,7 @@ static void add_options(options *opts, settings *set) {
          .help = "of every random draw", .example = "1"},
         {.name = "threads", .form = "N", .kind = OPTION_INT, .value = &set->threads, .low = 0, .high = 16,
          .help = "threads; 0: one for each core", .example = "2"},
+        device_row(&set->device),
     };
     /* clang-format on */
     options_add(opts, (int)(sizeof rows / sizeof *rows), rows);
@@ -134,6 +135,7 @@ int main(int argc, char **argv) {
         .plan = {.net = "mlp", .activation = "relu", .init = "auto", .optimizer = "adam", .lr = -1},
         .fault = "none",
         .data = "data/mnist",
+        .device = "cpu",
         .depth = 2,
         .width = 64,
         .batch = 64,
@@ -153,8 +155,8 @@ int main(int argc, char **argv) {
     set.plan.batch = set.batch;
     set.plan.fault = fault_find(set.fault);
 
-    hk_context *ctx = hk_context_create(
-        &(hk_context_config){.seed = (uint64_t)set.seed, .threads = (int)set.threads});
+    hk_context *ctx = hk_context_create(&(hk_context_config){
+        .device = device_of(set.device), .seed = (uint64_t)set.seed, .threads = (int)set.threads});
     digits d = {.count = 0};
     int end =
         ctx && digits_read(&d, ctx, set.data, set.images) ? EXIT_SUCCESS : complain(&opts, ctx);

@@ -1,7 +1,7 @@
-/* gpu_fixture.h: a CPU and a GPU side by side.
+/* gpu_pair.h: a CPU and a GPU side by side.
    SPDX-License-Identifier: MIT */
-#ifndef GPU_FIXTURE_H
-#define GPU_FIXTURE_H
+#ifndef GPU_PAIR_H
+#define GPU_PAIR_H
 
 #include "testing.h"
 

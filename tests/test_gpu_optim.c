@@ -1,0 +1,172 @@
+/* ctest: labels=unit timeout=240 */
+/* Optimizers on a GPU: the bits of the CPU's; a replayed step moves on as one that is run; one's own rule.
+   SPDX-License-Identifier: MIT */
+#include "gpu.h"
+#include "hk_optim.h"
+#include "sides_fixture.h"
+
+enum { STEPS = 8, PARAMS = 3, SLOW = 30 };
+
+typedef struct setting {
+    const char *rule;
+    double decay, max_norm, max_value;
+    bool groups, nesterov, rmsprop_momentum;
+    hk_dtype dtype;
+} setting;
+
+static const hk_shape shapes[PARAMS] = {{2, {37, 61}}, {1, {5}}, {2, {3, 700}}};
+
+static hk_optimizer *make(hk_context *ctx, const setting *s, hk_parameters params) {
+    hk_sgd_config sgd = {.lr = 0.05, .momentum = 0.9, .weight_decay = s->decay, .nesterov = true};
+    hk_rmsprop_config rms = {
+        .lr = 0.01, .alpha = 0.95, .eps = 1e-8, .weight_decay = s->decay, .momentum = 0.7};
+    hk_optimizer *opt = s->nesterov ? hk_sgd(ctx, params, sgd)
+                        : s->rmsprop_momentum
+                            ? hk_rmsprop(ctx, params, rms)
+                            : hk_optimizer_by_name(ctx, s->rule, params, 0.05, s->decay);
+    assert_non_null(opt);
+    if (s->groups) must(hk_optimizer_group(opt, (hk_parameters){1, params.items + 1}, 0.25, 0.3));
+    must(hk_optimizer_clip_norm(opt, s->max_norm));
+    must(hk_optimizer_clip_value(opt, s->max_value));
+    hk_schedule schedule;
+    must(hk_schedule_parse(ctx, "warmup-cosine", STEPS, &schedule));
+    must(hk_optimizer_schedule(opt, &schedule));
+    return opt;
+}
+
+/* The parameters after some steps with gradients that depend on the step alone. */
+static void train(hk_context *ctx, const setting *s, hk_tensor **p) {
+    for (int i = 0; i < PARAMS; i++)
+        p[i] = hk_require_grad(hk_tensor_keep(numbers(ctx, s->dtype, shapes[i], "weights")));
+    const hk_parameters params = {PARAMS, p};
+    hk_optimizer *opt = make(ctx, s, params);
+    for (int t = 0; t < STEPS; t++) {
+        hk_optimizer_zero_grad(opt);
+        for (int i = 0; i < PARAMS; i++) {
+            if (i == 2 && t == 3) continue; /* nothing reached it */
+            char name[32];
+            snprintf(name, sizeof name, "gradient %d of %d", t, i);
+            must(hk_tensor_copy(hk_grad(p[i]), numbers(ctx, s->dtype, shapes[i], name)));
+        }
+        must(hk_optimizer_step(opt));
+        assert_int_equal(hk_optimizer_steps(opt), t + 1);
+        must(hk_step_end(ctx));
+    }
+    hk_optimizer_destroy(opt);
+}
+
+static void forget(const sides *s) {
+    must(hk_step_end(s->gpu));
+    must(hk_step_end(s->cpu));
+    while (s->gpu->kept) hk_tensor_destroy(s->gpu->kept);
+    while (s->cpu->kept) hk_tensor_destroy(s->cpu->kept);
+}
+
+static void bits_of_the_cpu(void **state) {
+    const sides *s = *state;
+    GPU_OR_SKIP(s);
+    for (int which = 0; which < 7 * 8; which++) {
+        const int row = which / 8;
+        const setting how = {.rule = row < 5 ? hk_optimizer_row(row) : "sgd",
+                             .nesterov = row == 5,
+                             .rmsprop_momentum = row == 6,
+                             .decay = which & 1 ? 0.02 : 0,
+                             .groups = which >> 1 & 1,
+                             .max_value = which & 1 ? 0.5 : 0,
+                             .max_norm = which >> 2 & 1 ? 20 : 0,
+                             .dtype = which % 3 ? HK_F32 : HK_F64};
+        hk_tensor *gpu[PARAMS], *cpu[PARAMS];
+        train(s->gpu, &how, gpu);
+        train(s->cpu, &how, cpu);
+        for (int i = 0; i < PARAMS; i++) /* a norm is summed up in another order */
+            same(how.rule, gpu[i], cpu[i],
+                 how.max_norm == 0     ? 0
+                 : how.dtype == HK_F64 ? 1e-14
+                                       : 1e-6);
+        forget(s);
+    }
+}
+
+/* --- replayed steps ------------------------------------------------------------------------------ */
+
+typedef struct model {
+    hk_tensor *x, *w, *b;
+    hk_optimizer *opt;
+} model;
+
+static hk_status train_step(hk_context *ctx, void *arg) {
+    const model *m = arg;
+    hk_optimizer_zero_grad(m->opt);
+    hk_tensor *y = hk_affine(m->x, m->w, m->b);
+    HK_TRY(hk_backward(ctx, hk_sum(hk_mul(y, y), HK_ALL_AXES, false)));
+    return hk_optimizer_step(m->opt);
+}
+
+/* Parameters after SLOW steps, in a context of their own. */
+static double *run(bool graphs, const char *rule, int64_t *replayed) {
+    hk_context *ctx = hk_context_create(
+        &(hk_context_config){.device = HK_CUDA, .threads = 1, .no_graph = !graphs});
+    model m = {.x = hk_tensor_keep(numbers(ctx, HK_F32, HK_SHAPE(4, 10), "x")),
+               .w = hk_require_grad(hk_tensor_keep(numbers(ctx, HK_F32, HK_SHAPE(6, 10), "w"))),
+               .b = hk_require_grad(hk_tensor_keep(numbers(ctx, HK_F32, HK_SHAPE(6), "b")))};
+    hk_tensor *both[] = {m.w, m.b};
+    m.opt = hk_optimizer_by_name(ctx, rule, (hk_parameters){2, both}, 0.01, -1);
+    hk_schedule schedule;
+    must(hk_schedule_parse(ctx, "warmup-cosine", SLOW, &schedule));
+    must(hk_optimizer_schedule(m.opt, &schedule));
+    for (int t = 0; t < SLOW; t++) {
+        if (t == SLOW / 2)
+            must(hk_optimizer_clip_value(m.opt, 0.01)); /* other arguments from here on */
+        if (t == SLOW - 5) must(hk_optimizer_clip_norm(m.opt, 0.001));
+        must(hk_step_run(ctx, train_step, &m));
+        assert_int_equal(hk_optimizer_steps(m.opt), t + 1);
+        assert_int_equal(ctx->version, t + 1);
+    }
+    *replayed = (int64_t)hk_context_describe(ctx).replayed;
+    double *w = elements(m.w);
+    hk_context_destroy(ctx);
+    return w;
+}
+
+static void replayed_as_run(void **state) {
+    const sides *s = *state;
+    GPU_OR_SKIP(s);
+    for (int row = 0; row < hk_optimizer_count(); row++) {
+        int64_t none, some;
+        double *eager = run(false, hk_optimizer_row(row), &none);
+        double *graph = run(true, hk_optimizer_row(row), &some);
+        assert_int_equal(none, 0);
+        assert_true(some > SLOW / 2);
+        assert_memory_equal(eager, graph, 60 * sizeof *eager);
+        free(eager);
+        free(graph);
+    }
+}
+
+/* Two steps of one optimizer within a step would find one set of numbers. */
+static hk_status two_steps(hk_context *ctx, void *arg) {
+    HK_TRY(train_step(ctx, arg));
+    return hk_optimizer_step(((const model *)arg)->opt);
+}
+
+static void two_steps_in_one(void **state) {
+    const sides *s = *state;
+    GPU_OR_SKIP(s);
+    hk_context *ctx = s->gpu;
+    model m = {.x = hk_tensor_keep(numbers(ctx, HK_F32, HK_SHAPE(4, 10), "x")),
+               .w = hk_require_grad(hk_tensor_keep(numbers(ctx, HK_F32, HK_SHAPE(6, 10), "w"))),
+               .b = hk_require_grad(hk_tensor_keep(numbers(ctx, HK_F32, HK_SHAPE(6), "b")))};
+    m.opt = hk_optimizer_by_name(ctx, "adam", (hk_parameters){1, &m.w}, 0.01, -1);
+    for (int t = 0; t < 6; t++) must(hk_step_run(ctx, two_steps, &m));
+    assert_int_equal(hk_context_describe(ctx).replayed, 0);
+    assert_non_null(strstr(hk_step_why(ctx), "two steps"));
+    hk_optimizer_destroy(m.opt);
+    forget(s);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(bits_of_the_cpu),
+                                       cmocka_unit_test(replayed_as_run),
+                                       cmocka_unit_test(two_steps_in_one)};
+    return cmocka_run_group_tests(tests, open_sides, close_sides);
+}
