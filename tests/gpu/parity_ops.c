@@ -3,7 +3,7 @@
    SPDX-License-Identifier: MIT */
 /* ctest: labels=gpu timeout=240 */
 #include "activation_fixture.h"
-#include "gpu_fixture.h"
+#include "gpu_pair.h"
 #include "hk_image_ops.h"
 #include "hk_optim.h"
 #include "ops_fixture.h"

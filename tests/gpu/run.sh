@@ -55,10 +55,13 @@ job() {
     name=$1 limit=$2 program=$3
     shift 3
     print=$(cat "$program" 2>/dev/null | cksum)" $(echo "$*" | cksum)"
-    if [ -f "$work/$name.state" ] && [ "$(sed -n 1p "$work/$name.state")" = "$print" ] &&
-        [ "$(sed -n 2p "$work/$name.state")" != cut ]; then
-        printf '%-44s was done\n' "$name"
-        return
+    if [ -f "$work/$name.state" ] && [ "$(sed -n 1p "$work/$name.state")" = "$print" ]; then
+        case $(sed -n 2p "$work/$name.state") in
+            ok | failed)
+                printf '%-44s %-8s was done before\n' "$name" "$(sed -n 2p "$work/$name.state")"
+                return
+                ;;
+        esac
     fi
     [ "$limit" -lt "$(left)" ] || limit=$(left)
     if [ "$limit" -lt 5 ]; then
