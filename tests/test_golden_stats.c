@@ -114,7 +114,7 @@ static void against_pytorch(void **state) {
     golden_all_used(&g, "");
     golden_free(&g);
     print_message("%d results compared with PyTorch's\n", checked);
-    assert_true(checked > 100);
+    assert_true(checked > (on_gpu() ? 40 : 100)); /* fewer ways to compute */
 }
 
 int main(void) {

@@ -1,4 +1,4 @@
-/* ctest: labels=unit timeout=60 devices=cpu,cuda */
+/* ctest: labels=unit timeout=60 */
 /* test_memory.c: every allocation fails once, and training steps allocate nothing after the
    second.
    SPDX-License-Identifier: MIT */

@@ -204,11 +204,13 @@ static void shapes(void **state) {
             "[pad]");
     const int32_t at[] = {0, 1, 2};
     hk_tensor *index = hk_constant(ctx, HK_I32, HK_SHAPE(3), at);
-    REFUSED(hk_gather_rows(x, index), HK_ERR_ARGUMENT, "[gather_rows]", "index 2", "position 2",
-            "0 to 1");
-    const int32_t minus[] = {0, -1, 0};
-    REFUSED(hk_gather_rows(x, hk_constant(ctx, HK_I32, HK_SHAPE(3), minus)), HK_ERR_ARGUMENT,
-            "index -1", "position 1");
+    if (!on_gpu()) { /* which looks at values, and tells at the end of the step (test_gpu_gather.c) */
+        REFUSED(hk_gather_rows(x, index), HK_ERR_ARGUMENT, "[gather_rows]", "index 2", "position 2",
+                "0 to 1");
+        const int32_t minus[] = {0, -1, 0};
+        REFUSED(hk_gather_rows(x, hk_constant(ctx, HK_I32, HK_SHAPE(3), minus)), HK_ERR_ARGUMENT,
+                "index -1", "position 1");
+    }
     REFUSED(hk_gather_rows(x, x), HK_ERR_DTYPE, "[gather_rows]", "f32", "i32");
     REFUSED(hk_gather_rows(hk_full(ctx, HK_F32, HK_SCALAR, 1), index), HK_ERR_SHAPE,
             "[gather_rows]", "()");
