@@ -156,13 +156,13 @@ static void winners_on_demand(void **state) {
     hk_context *ctx = *state;
     hk_tensor *x = hk_require_grad(hk_tensor_new(ctx, HK_F32, HK_SHAPE(64, 8, 28, 28)));
     const hk_pool2d_config two = {.kernel = HK_SQUARE(2)};
-    const size_t before = ctx->memory.used, y = 64 * 8 * 14 * 14 * sizeof(float);
+    const size_t before = hk__values_arena(ctx)->used, y = 64 * 8 * 14 * 14 * sizeof(float);
     assert_non_null(hk_max_pool2d_op(x, &two));
-    const size_t recorded = ctx->memory.used - before;
+    const size_t recorded = hk__values_arena(ctx)->used - before;
     hk_grad_enable(ctx, false);
     assert_non_null(hk_max_pool2d_op(x, &two));
     hk_grad_enable(ctx, true);
-    const size_t plain = ctx->memory.used - before - recorded;
+    const size_t plain = hk__values_arena(ctx)->used - before - recorded;
     assert_true(recorded >= y + y / 4 && recorded < y + y / 4 + 4096);
     assert_true(plain >= y && plain < y + 4096);
 }
