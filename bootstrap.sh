@@ -2,6 +2,7 @@
 # Installs what hillock needs to be built, where it is missing, and says what it does.
 #   ./bootstrap.sh && cmake --workflow --preset mnist
 #   ./bootstrap.sh COMMAND...     the same, then runs COMMAND; this works even where the system's CMake is too old
+#   ./bootstrap.sh --cuda ...     before either: also what is needed to build for NVIDIA GPUs, nvcc, where there is none
 # SPDX-License-Identifier: MIT
 set -eu
 cd "$(dirname "$0")"
@@ -9,19 +10,26 @@ PATH=$PATH:/usr/sbin:/sbin
 
 say() { echo "bootstrap: $*"; }
 
+cuda=no
+if [ "${1-}" = --cuda ]; then
+    cuda=yes
+    shift
+fi
+
 # What is needed, and the packages that hold it; + stands between two packages, - where a system has its own or none. The
-# first four are what nothing can be built without.
+# first three are what nothing can be built without.
 #   what       apt                   dnf                 pacman    brew
 table='
     compiler   gcc+libc6-dev         gcc+glibc-devel     gcc       -
-    zlib       zlib1g-dev            zlib-devel          zlib      zlib
     ninja      ninja-build           ninja-build         ninja     ninja
     cmake      cmake                 cmake               cmake     cmake
+    zlib       zlib1g-dev            zlib-devel          zlib      zlib
     pkg-config pkg-config            pkgconf-pkg-config  pkgconf   pkgconf
     OpenBLAS   libopenblas0-pthread  openblas-threads    openblas  openblas
     cmocka     libcmocka-dev         libcmocka-devel     cmocka    cmocka
     libmd      libmd-dev             libmd-devel         libmd     -
     gnuplot    gnuplot-nox           gnuplot-minimal     gnuplot   gnuplot
+    c++        g++                   gcc-c++             gcc       -
     stb        libstb-dev            stb-devel           stb       -
 '
 
@@ -44,6 +52,7 @@ is_there() {
         cmocka) has_header cmocka.h ;;
         libmd) has_header sha256.h ;;
         gnuplot) has gnuplot ;;
+        c++) [ $cuda = no ] || has g++ || has c++ ;; # nvcc hands it what is for the CPU
         stb) has_header stb/stb_image_write.h || has_header stb_image_write.h ;;
     esac
 }
@@ -87,14 +96,29 @@ get() { # get PACKAGE...: all at once; if a name is unknown here, one after the 
         $root env DEBIAN_FRONTEND=noninteractive $install "$p" || say "could not install $p"
     done
 }
-get_from_pypi() { # CMake and Ninja into the folder .venv: changes nothing elsewhere
-    say "no CMake 3.25 or later, or no Ninja: getting both from PyPI into the folder .venv"
+from_pypi() { # from_pypi PACKAGE...: into the folder .venv; changes nothing elsewhere
     if [ "$manager" = apt-get ] && [ "$root" != impossible ] && ! python3 -c 'import ensurepip' 2>/dev/null; then
         get python3-venv
     fi
-    if ! { python3 -m venv .venv && .venv/bin/pip install -q --retries 2 --disable-pip-version-check 'cmake>=3.25' ninja; }; then
+    if ! { python3 -m venv .venv && .venv/bin/pip install -q --retries 2 --disable-pip-version-check "$@"; }; then
         say "that failed (it needs python3 with venv, and pypi.org)"
+        return 1
     fi
+}
+has_nvcc() {
+    for nvcc in nvcc /usr/local/cuda/bin/nvcc /opt/cuda/bin/nvcc $pypi_cuda/bin/nvcc; do
+        if $nvcc --version >/dev/null 2>&1; then return; fi
+    done
+    return 1
+}
+pypi_cuda='.venv/lib/python3*/site-packages/nvidia/cu13'
+get_nvcc() { # all parts of one release: pip would mix them
+    say "no nvcc: getting CUDA's compiler and runtime from PyPI into the folder .venv"
+    v='==13.0.*'
+    from_pypi "nvidia-cuda-nvcc$v" "nvidia-nvvm$v" "nvidia-cuda-crt$v" "nvidia-cuda-runtime$v" || return
+    for folder in $pypi_cuda; do
+        [ -e "$folder/lib64" ] || ln -s lib "$folder/lib64" # where nvcc looks
+    done
 }
 
 look
@@ -108,8 +132,12 @@ elif [ -n "$packages" ] && [ "$root" != impossible ]; then
     [ -n "$missing" ] || say "done"
 fi
 if ! is_there cmake || ! is_there ninja; then
-    get_from_pypi
+    say "no CMake 3.25 or later, or no Ninja: getting both from PyPI into the folder .venv"
+    from_pypi 'cmake>=3.25' ninja || true
     look
+fi
+if [ $cuda = yes ] && ! has_nvcc; then
+    get_nvcc || { say "nothing can be built for NVIDIA GPUs without nvcc"; exit 1; }
 fi
 
 if [ -n "$missing" ]; then
@@ -120,7 +148,7 @@ if [ -n "$missing" ]; then
     fi
     [ "$manager" != brew ] || is_there compiler || say "for the compiler: xcode-select --install"
     [ -n "$manager" ] || say "no package manager that this script knows (apt, dnf, pacman, brew) is here"
-    for what in compiler zlib ninja cmake; do
+    for what in compiler ninja cmake; do
         case "$missing " in *" $what "*) say "nothing can be built without $what"; exit 1 ;; esac
     done
     say "going on without: the summary of configure tells what that switches off"

@@ -25,7 +25,7 @@ static inline bool is_close(double got, double want, double tolerance) {
 
 static inline void close_text(char *text, size_t size, const char *name, int64_t i, double got,
                               double want, double tolerance) {
-    snprintf(text, size, "%s[%lld] is %.17g, not %.17g: off by %.3g, allowed %.3g", name,
+    snprintf(text, size, "%.90s[%lld] is %.17g, not %.17g: off by %.3g, allowed %.3g", name,
              (long long)i, got, want, fabs(got - want), tolerance);
 }
 
