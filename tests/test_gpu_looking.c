@@ -165,7 +165,7 @@ static void test_flow(void **state) {
 /* Some units are made dead, saturated or constant by hand. */
 static hk_units *units_of(hk_context *ctx, int kind) {
     hk_module *net = make_net(ctx, kind);
-    const char *const bias[] = {"1.bias", "6.bias"};
+    const char *const bias[] = {kind == MLP ? "1.bias" : "0.bias", "6.bias"};
     element_put(hk_module_find(net, bias[0]), 1, -50);
     element_put(hk_module_find(net, bias[1]), 2, 40);
     element_put(hk_module_find(net, bias[1]), 3, -40);
