@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "values.h"
+#include "../common/values.h"
 
 /* --- modules with a fault --------------------------------------------------------------------- */
 
