@@ -7,7 +7,7 @@
 
 #include "hk_doctor.h"
 
-#include "../examples/common/values.c"
+#include "../examples/common/elements.c"
 #include "../examples/doctor/faults.c"
 #include "../examples/doctor/patient.c"
 
