@@ -79,7 +79,7 @@ typedef struct run {
     hk_module *net;
     hk_parameters all, buffers;
     hk_optimizer *opt;
-    hk_loader *loader;
+    hk_loader *loader, *probe; /* of training; the images in order, whatever was trained before */
 } run;
 
 /* MNIST where asked for, else n images of a pattern. */
@@ -97,8 +97,9 @@ static inline run run_begin(hk_device device, hk_dtype dtype, uint64_t seed, con
     r.all = hk_module_parameters(r.net);
     r.buffers = hk_module_buffers(r.net);
     r.opt = hk_optimizer_by_name(r.ctx, optimizer, r.all, lr, -1);
-    r.loader = hk_loader_create(pictures(r.ctx, images),
-                                &(hk_loader_config){.batch = batch, .shuffle = true});
+    hk_dataset *all = pictures(r.ctx, images);
+    r.loader = hk_loader_create(all, &(hk_loader_config){.batch = batch, .shuffle = true});
+    r.probe = hk_loader_create(all, &(hk_loader_config){.batch = batch});
     assert_ok(r.ctx);
     return r;
 }
@@ -120,15 +121,15 @@ static inline void give_weights(const run *to, const run *from) {
         }
 }
 
-static inline hk_batch run_batch(const run *r) {
+static inline hk_batch run_batch(const run *r, hk_loader *loader) {
     hk_batch batch;
-    while (!hk_loader_next(r->loader, &batch)) assert_ok(r->ctx);
+    while (!hk_loader_next(loader, &batch)) assert_ok(r->ctx);
     return batch;
 }
 
-/* Forward and backward on the next batch, without a step of the optimizer; the loss. */
+/* Forward and backward on the next images in order, without a step of the optimizer; the loss. */
 static inline double run_gradients(const run *r) {
-    const hk_batch batch = run_batch(r);
+    const hk_batch batch = run_batch(r, r->probe);
     hk_optimizer_zero_grad(r->opt);
     hk_tensor *loss = hk_cross_entropy(hk_forward(r->net, batch.x), batch.y);
     const double value = hk_tensor_item(loss);

@@ -214,7 +214,7 @@ static void gates(void **state) {
 
 static void optimizers(void **state) {
     (void)state;
-    static const char *const names[] = {"sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop"};
+    static const char *const names[] = {"sgd", "momentum", "adam", "adamw", "rmsprop"};
     for (int64_t k = 0; k < 2 * COUNT(names); k++) {
         const hk_dtype dtype = k % 2 ? HK_F64 : HK_F32;
         hk_tensor *p[2][2];

@@ -8,14 +8,19 @@
 static void compare_step(const run *cpu, const run *gpu, const char *of) {
     const double want = run_gradients(cpu), got = run_gradients(gpu);
     double worst = 0, all = 0;
+    const char *worst_of = "";
     for (int i = 0; i < cpu->all.count; i++) {
         double distance, size;
         apart(hk_grad(gpu->all.items[i]), hk_grad(cpu->all.items[i]), &distance, &size);
         all += size * size;
         assert_true(isfinite(distance));
-        if (size > 0 && !(distance / size <= worst)) worst = distance / size;
+        if (size > 0 && !(distance / size <= worst)) {
+            worst = distance / size;
+            worst_of = hk_tensor_name(cpu->all.items[i]);
+        }
     }
     assert_true(all > 0);
+    print_message("farthest apart: %s\n", worst_of);
     note("loss of one step", of, fabs(got - want) / fabs(want), 1e-5);
     note("gradients of one step", of, worst, 1e-4);
 }
@@ -31,7 +36,7 @@ static void one_step(const network *of) {
         snprintf(what, sizeof what, "%s after %d epochs", of->name, epochs[i]);
         run_steps(&gpu, (epochs[i] - done) * steps_of_epoch);
         give_weights(&cpu, &gpu);
-        hk_loader_rewind(gpu.loader), hk_loader_rewind(cpu.loader);
+        hk_loader_rewind(gpu.probe), hk_loader_rewind(cpu.probe);
         compare_step(&cpu, &gpu, what);
     }
     run_end(&gpu), run_end(&cpu);
@@ -50,7 +55,7 @@ static void first_losses(void **state) {
     give_weights(&gpu, &cpu);
     double worst = 0;
     for (int64_t s = 0; s < steps; s++) {
-        const hk_batch b = run_batch(&cpu), g = run_batch(&gpu);
+        const hk_batch b = run_batch(&cpu, cpu.loader), g = run_batch(&gpu, gpu.loader);
         const double want = train_step(cpu.ctx, cpu.net, cpu.opt, &b),
                      got = train_step(gpu.ctx, gpu.net, gpu.opt, &g);
         const double error = fabs(got - want) / fabs(want);
