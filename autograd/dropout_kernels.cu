@@ -83,15 +83,15 @@ static __global__ void drop_planes(drawing d, int64_t draws, int64_t plane, cons
     if (lane == 0) mask[draw] = keeps;
     x += draw * plane;
     y += draw * plane;
-    if constexpr (!wide) {
-        for (int64_t i = lane; i < plane; i += HK__WARP) y[i] = value_of(d, keeps, x[i]);
-        return;
-    }
+    if constexpr (wide) {
 #pragma unroll 4
-    for (int64_t i = lane * vector::lanes; i < plane; i += HK__WARP * vector::lanes) {
-        vector v = *(const vector *)(x + i);
-        for (int k = 0; k < vector::lanes; k++) v.v[k] = value_of(d, keeps, v.v[k]);
-        *(vector *)(y + i) = v;
+        for (int64_t i = lane * vector::lanes; i < plane; i += HK__WARP * vector::lanes) {
+            vector v = *(const vector *)(x + i);
+            for (int k = 0; k < vector::lanes; k++) v.v[k] = value_of(d, keeps, v.v[k]);
+            *(vector *)(y + i) = v;
+        }
+    } else {
+        for (int64_t i = lane; i < plane; i += HK__WARP) y[i] = value_of(d, keeps, x[i]);
     }
 }
 

@@ -28,6 +28,7 @@ enum kind { SUM, MAX, SQUARES };
 struct axes_list {
     int64_t count, rank;
     int64_t dim[HK_MAX_RANK], x[HK_MAX_RANK], out[HK_MAX_RANK];
+    double inverse[HK_MAX_RANK]; /* 1/dim */
 };
 
 struct job {
@@ -42,21 +43,25 @@ struct job {
 
 /* --- places ------------------------------------------------------------------------------------------------------- */
 
-/* *rest / dim stays there, the remainder is returned. Divisions of 32 bits are several times faster. */
-static __device__ inline int64_t split(int64_t *rest, int64_t dim) {
+/* *rest / dim stays there, the remainder is returned. A division of 64 bits would be a call, around which a kernel
+   spills its registers: beyond 32 bits a product with 1/dim finds the quotient, or its neighbour. */
+static __device__ inline int64_t split(int64_t *rest, int64_t dim, double inverse) {
     const int64_t all = *rest;
     if ((all | dim) >> 32 == 0) {
         const uint32_t q = (uint32_t)all / (uint32_t)dim;
         *rest = q;
         return (uint32_t)all - q * (uint32_t)dim;
     }
-    *rest = all / dim;
-    return all % dim;
+    int64_t q = (int64_t)((double)all * inverse);
+    if (q * dim > all) q--;
+    if (all - q * dim >= dim) q++;
+    *rest = q;
+    return all - q * dim;
 }
 
 static __device__ inline int64_t place(const axes_list &l, const int64_t *stride, int64_t i) {
     int64_t at = 0;
-    for (int a = (int)l.rank - 1; a > 0; a--) at += split(&i, l.dim[a]) * stride[a];
+    for (int a = (int)l.rank - 1; a > 0; a--) at += split(&i, l.dim[a], l.inverse[a]) * stride[a];
     return l.rank > 0 ? at + i * stride[0] : 0;
 }
 
@@ -162,7 +167,8 @@ template <int KIND, int N> static __global__ void __launch_bounds__(THREADS) col
     const axes_list &kept = j.kept;
     const int last = (int)kept.rank - 1;
     const int64_t units = kept.dim[last] / N, across = (units + blockDim.x - 1) / blockDim.x;
-    const int64_t unit = blockIdx.x % across * blockDim.x + threadIdx.x, outer = blockIdx.x / across;
+    const unsigned column = blockIdx.x % (unsigned)across, outer = blockIdx.x / (unsigned)across;
+    const int64_t unit = (int64_t)column * blockDim.x + threadIdx.x;
     const int64_t output = outer * kept.dim[last] + unit * N, part = blockIdx.y, first = part * j.part;
     const int64_t stop = first + j.part < j.reduced.count ? first + j.part : j.reduced.count;
     double total[N];
@@ -258,6 +264,7 @@ static void collapse(axes_list *l) {
         n += !joins;
     }
     l->rank = n;
+    for (int i = 0; i < n; i++) l->inverse[i] = 1.0 / (double)l->dim[i];
 }
 
 static bool divisible(const axes_list *l, int64_t axes) {

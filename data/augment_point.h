@@ -18,7 +18,7 @@ typedef struct hk__augment_draw {
 
 /* u: four uniform draws. */
 HK_HOST_DEVICE static inline hk__augment_draw hk__augment_draw_of(const hk_augment *set,
-                                                             const double *u) {
+                                                                  const double *u) {
     hk__augment_draw draw;
     draw.down = set->shift * (2 * u[0] - 1);
     draw.right = set->shift * (2 * u[1] - 1);
@@ -28,8 +28,8 @@ HK_HOST_DEVICE static inline hk__augment_draw hk__augment_draw_of(const hk_augme
 }
 
 /* The way back, as hk__warp's map. */
-HK_HOST_DEVICE static inline void hk__augment_map(const hk__augment_draw *draw, int64_t h, int64_t w,
-                                             double *map) {
+HK_HOST_DEVICE static inline void hk__augment_map(const hk__augment_draw *draw, int64_t h,
+                                                  int64_t w, double *map) {
     const double angle = draw->degrees * (3.141592653589793238463 / 180);
     const double cosine = cos(angle) / draw->factor, sine = sin(angle) / draw->factor;
     const double middle_y = 0.5 * (double)(h - 1), middle_x = 0.5 * (double)(w - 1);
@@ -51,8 +51,8 @@ HK_HOST_DEVICE static inline hk_real hk__augment_noise(uint32_t word) {
 /* Where row or column j of the variant comes from. Pixels count from 1, as there is a ring of zeros
    around the image; what lies beyond the ring is taken to lie on it, at 0 or `end`. */
 HK_HOST_DEVICE static inline hk_real hk__augment_place(hk_real first, hk_real step, int32_t j,
-                                                  hk_real alpha, hk_real displacement,
-                                                  hk_real end) {
+                                                       hk_real alpha, hk_real displacement,
+                                                       hk_real end) {
     hk_real at = first + step * (hk_real)j + alpha * displacement;
     at = at < 0 ? 0 : at;
     at = at > end ? end : at;

@@ -4,7 +4,6 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 /* --- the optimizer's state -------------------------------------------------------------------- */
 
@@ -78,19 +77,17 @@ static hk_status run_steps(hk__doctor *d) {
 
 /* --- putting back ----------------------------------------------------------------------------- */
 
+/* Also after an error. */
 static void put_back(hk__doctor *d, const optimizer_copy *copy) {
+    const hk_status status = d->ctx->status;
+    d->ctx->status = HK_OK;
     for (int i = 0; i < d->n_params; i++) {
-        hk_tensor *p = d->params[i].param;
-        memcpy(p->data, d->params[i].start->data,
-               (size_t)hk_shape_count(p->shape) * hk_dtype_size(p->dtype));
-        hk_zero_grad(p);
+        hk__doctor_copy(d->params[i].param, d->params[i].start);
+        hk_zero_grad(d->params[i].param);
     }
-    for (int i = 0; i < d->n_buffers; i++) {
-        hk_tensor *b = d->net->all_buffers[i];
-        memcpy(b->data, d->buffers[i]->data,
-               (size_t)hk_shape_count(b->shape) * hk_dtype_size(b->dtype));
-    }
+    for (int i = 0; i < d->n_buffers; i++) hk__doctor_copy(d->net->all_buffers[i], d->buffers[i]);
     restore_optimizer(d->opt, copy);
+    if (status != HK_OK) d->ctx->status = status;
 }
 
 static hk_status check(hk_module *net, const hk_doctor_config *config, const hk_diagnosis *result) {

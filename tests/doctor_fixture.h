@@ -7,6 +7,7 @@
 
 #include "hk_doctor.h"
 
+#include "../examples/common/elements.c"
 #include "../examples/doctor/faults.c"
 #include "../examples/doctor/patient.c"
 
@@ -14,7 +15,7 @@ enum { IMAGES = 4000, REPORT = 1 << 15 };
 
 static digits all_digits;
 
-static int read_all_digits(void **state) {
+static inline int read_all_digits(void **state) {
     (void)state;
     hk_context *ctx = context(HK_F32, 1, 1);
     const bool have = digits_read(&all_digits, ctx, HK_SOURCE_DIR "/data/mnist", IMAGES);
@@ -23,7 +24,7 @@ static int read_all_digits(void **state) {
     return have ? 0 : -1;
 }
 
-static int free_all_digits(void **state) {
+static inline int free_all_digits(void **state) {
     (void)state;
     digits_free(&all_digits);
     return 0;
@@ -60,7 +61,7 @@ static const char *const net_names[] = {"two layers", "six layers", "convolution
 static const int64_t net_steps[] = {200, 250, 150};
 
 /* The diagnosis of a patient of that plan. */
-static hk_diagnosis diagnose(const patient_plan *plan, uint64_t seed, int64_t steps) {
+static inline hk_diagnosis diagnose(const patient_plan *plan, uint64_t seed, int64_t steps) {
     hk_context *ctx = context(HK_F32, 1, seed);
     patient p;
     static hk_diagnosis found;

@@ -55,6 +55,36 @@ static inline hk_context *context_of(int threads, hk_dtype dtype, const char *is
     return ctx;
 }
 
+/* All elements of t at once: one by one a GPU takes long. */
+static inline void put_all(hk_tensor *t, const double *v) {
+    const int64_t n = count_of(t);
+    char *bytes = malloc((size_t)n * sizeof(double) + 1);
+    assert_non_null(bytes);
+    for (int64_t k = 0; k < n; k++) {
+        const float f = (float)v[k];
+        if (t->dtype == HK_F64)
+            memcpy(bytes + 8 * k, &v[k], sizeof v[k]);
+        else
+            memcpy(bytes + 4 * k, &f, sizeof f);
+    }
+    hk__values_write(t->ctx, t->data, bytes, (size_t)n * hk_dtype_size(t->dtype));
+    free(bytes);
+}
+
+static inline void get_all(const hk_tensor *t, double *v) {
+    const int64_t n = count_of(t);
+    char *bytes = malloc((size_t)n * sizeof(double) + 1);
+    assert_non_null(bytes);
+    hk__values_read(t->ctx, bytes, t->data, (size_t)n * hk_dtype_size(t->dtype));
+    for (int64_t k = 0; k < n; k++) {
+        float f;
+        memcpy(&f, bytes + 4 * k, sizeof f);
+        v[k] = (double)f;
+        if (t->dtype == HK_F64) memcpy(&v[k], bytes + 8 * k, sizeof v[k]);
+    }
+    free(bytes);
+}
+
 /* Random normal weights; gradients are for new_gradients. */
 static inline void net_make(net *t, hk_context *ctx, hk_dtype dtype, bool flat, int n,
                             const int64_t *sizes) {
@@ -65,8 +95,12 @@ static inline void net_make(net *t, hk_context *ctx, hk_dtype dtype, bool flat, 
         if (!flat) t->p[i] = hk_require_grad(hk_tensor_new(ctx, dtype, HK_SHAPE(sizes[i])));
         assert_non_null(t->p[i]);
         const hk_random stream = hk_random_stream(1, "weights", (uint64_t)i);
+        double *v = malloc((size_t)(sizes[i] + 1) * sizeof *v);
+        assert_non_null(v);
         for (int64_t k = 0; k < sizes[i]; k++)
-            element_put(t->p[i], k, (double)(float)hk_random_normal(stream, (uint64_t)k));
+            v[k] = (double)(float)hk_random_normal(stream, (uint64_t)k);
+        put_all(t->p[i], v);
+        free(v);
     }
     t->params = (hk_parameters){n, t->p};
 }
@@ -88,11 +122,15 @@ static inline void new_gradients(net *t, uint64_t step) {
         const hk_random scale = hk_random_stream(step, "scales", (uint64_t)i);
         hk_tensor *grad = hk_grad(t->p[i]);
         assert_non_null(grad);
+        double *v = malloc((size_t)(count_of(grad) + 1) * sizeof *v);
+        assert_non_null(v);
         for (int64_t k = 0; k < count_of(grad); k++) {
             const double s = pow(10, 10.5 * hk_random_uniform(scale, (uint64_t)k) - 9);
             const double g = s * hk_random_normal(sign, (uint64_t)k);
-            element_put(grad, k, k % 11 == 5 ? 0 : (double)(float)g);
+            v[k] = k % 11 == 5 ? 0 : (double)(float)g;
         }
+        put_all(grad, v);
+        free(v);
     }
 }
 
@@ -103,8 +141,7 @@ static inline double *snapshot(const net *t, int64_t *count) {
     double *all = malloc((size_t)total * sizeof *all);
     assert_non_null(all);
     int64_t at = 0;
-    for (int i = 0; i < t->params.count; i++)
-        for (int64_t k = 0; k < count_of(t->p[i]); k++) all[at++] = element_get(t->p[i], k);
+    for (int i = 0; i < t->params.count; at += count_of(t->p[i++])) get_all(t->p[i], all + at);
     if (count) *count = total;
     return all;
 }

@@ -140,10 +140,13 @@ static double clipped(const setting *s, double norm, double g) {
 }
 
 static void reference_step(const rule *r, const setting *s, const net *t, int step, cell *cells) {
-    double squares = 0;
-    for (int i = 0; i < t->params.count; i++)
-        for (int64_t k = 0; k < count_of(t->p[i]); k++)
-            squares += pow(element_get(t->p[i]->grad, k), 2);
+    double squares = 0, *gradient[MAX_PARAMS];
+    for (int i = 0; i < t->params.count; i++) {
+        gradient[i] = malloc((size_t)(count_of(t->p[i]) + 1) * sizeof **gradient);
+        assert_non_null(gradient[i]);
+        get_all(t->p[i]->grad, gradient[i]);
+        for (int64_t k = 0; k < count_of(t->p[i]); k++) squares += pow(gradient[i][k], 2);
+    }
     const double norm = sqrt(squares);
     int64_t at = 0;
     for (int i = 0; i < t->params.count; i++) {
@@ -151,24 +154,24 @@ static void reference_step(const rule *r, const setting *s, const net *t, int st
         const double lr = second ? r->lr * s->factor : r->lr;
         const double decay = second ? s->decay : r->decay;
         for (int64_t k = 0; k < count_of(t->p[i]); k++) {
-            const double g = clipped(s, norm, element_get(t->p[i]->grad, k));
+            const double g = clipped(s, norm, gradient[i][k]);
             reference(r, lr, decay, g, step, &cells[at++]);
         }
+        free(gradient[i]);
     }
 }
 
 /* The largest error, relative to weight and path. */
 static double worst_error(const net *t, const cell *cells) {
-    double worst = 0;
-    int64_t at = 0;
-    for (int i = 0; i < t->params.count; i++)
-        for (int64_t k = 0; k < count_of(t->p[i]); k++, at++) {
-            const double error = fabs(element_get(t->p[i], k) - cells[at].w);
-            const double scale = fabs(cells[at].w) + cells[at].path;
-            const double relative = error == 0 ? 0 : error / scale;
-            if (isnan(relative)) return relative;
-            worst = fmax(worst, relative);
-        }
+    int64_t count;
+    double worst = 0, *w = snapshot(t, &count);
+    for (int64_t at = 0; at < count && !isnan(worst); at++) {
+        const double error = fabs(w[at] - cells[at].w);
+        const double scale = fabs(cells[at].w) + cells[at].path;
+        const double relative = error == 0 ? 0 : error / scale;
+        worst = isnan(relative) ? relative : fmax(worst, relative);
+    }
+    free(w);
     return worst;
 }
 
@@ -213,7 +216,7 @@ enum { SIZES = sizeof sizes / sizeof *sizes };
 static void check_all_rules(const setting *s) {
     int ran = 0;
     for (int d = HK_F32; d <= HK_F64; d++)
-        for (size_t isa = 0; isa < sizeof isas / sizeof *isas; isa++)
+        for (size_t isa = 0; isa < (on_gpu() ? 1 : sizeof isas / sizeof *isas); isa++)
             for (int r = 0; r < RULES; r++) {
                 hk_context *ctx = context_of(2, (hk_dtype)d, isas[isa]);
                 if (hk_error(ctx) == HK_OK) { /* else this machine does not have it */

@@ -80,10 +80,12 @@ static void bad_labels(void **state) {
     const int32_t labels[] = {0, 2, 1, 3, -1};
     hk_tensor *x = hk_full(ctx, HK_F32, HK_SHAPE(5, 3), 0),
               *y = hk_constant(ctx, HK_I32, HK_SHAPE(5), labels);
-    assert_null(hk_cross_entropy(x, y));
-    expect_error(ctx, HK_ERR_ARGUMENT, "[cross_entropy]", "label 3", "position 3", "0 to 2");
-    assert_null(hk_cross_entropy(hk_slice(x, 0, 0, 1), hk_slice(y, 0, 4, 1)));
-    expect_error(ctx, HK_ERR_ARGUMENT, "label -1", "position 0");
+    if (!on_gpu()) { /* which finds them at the step's end: test_gpu_rows.c */
+        assert_null(hk_cross_entropy(x, y));
+        expect_error(ctx, HK_ERR_ARGUMENT, "[cross_entropy]", "label 3", "position 3", "0 to 2");
+        assert_null(hk_cross_entropy(hk_slice(x, 0, 0, 1), hk_slice(y, 0, 4, 1)));
+        expect_error(ctx, HK_ERR_ARGUMENT, "label -1", "position 0");
+    }
     assert_null(hk_cross_entropy(x, hk_slice(y, 0, 0, 4)));
     expect_error(ctx, HK_ERR_SHAPE, "[cross_entropy]", "(5, 3)", "(4)");
     assert_null(hk_cross_entropy(hk_reshape(x, HK_SHAPE(5, 3, 1)), y));

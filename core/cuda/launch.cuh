@@ -49,7 +49,8 @@ template <class... P>
 static void hk__launch(hk_context *ctx, const char *name, dim3 grid, dim3 block, size_t shared,
                        void (*kernel)(P...), typename hk__same<P>::type... argument) {
     if (!hk__launch_begin(ctx, name, (const void *)kernel, grid, block, shared)) return;
-    const int each[] = {(hk__launch_argument(ctx, &argument, sizeof argument), 0)...};
+    /* A struct without members has a byte that nobody sets. */
+    const int each[] = {(hk__launch_argument(ctx, &argument, __is_empty(P) ? 0 : sizeof argument), 0)...};
     (void)each;
     void *arguments[] = {(void *)&argument...};
     hk__launch_end(ctx, name, cudaLaunchKernel(kernel, grid, block, arguments, shared, ctx->gpu->stream));

@@ -16,7 +16,7 @@
 #include "commands.h"
 #include "device.h"
 #include "progress.h"
-#include "values.h"
+#include "elements.h"
 
 enum { DRAWN = 1 << 18, RUNS_MOST = 1000000 };
 static const int64_t elements_most = (int64_t)1 << 31;
@@ -206,7 +206,7 @@ hk_tensor *bench_drawn(hk_context *ctx, const char *stream, hk_shape shape) {
         at[i] = i < DRAWN ? (float)hk_random_normal(random, (uint64_t)i) : at[i - DRAWN];
     if (here) return t;
     if (t && !at) hk_fail(ctx, HK_ERR_MEMORY, "bench", "no memory");
-    values_put(t, at);
+    elements_put(t, at);
     return t;
 }
 

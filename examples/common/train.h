@@ -25,7 +25,7 @@
 
 #include "options.h"
 #include "progress.h"
-#include "values.h"
+#include "elements.h"
 
 /* What the shared options set. Where a default depends on something else (the optimizer, the
    machine), train_begin and train put in what is really used, and the log shows that. */

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "values.h"
+#include "elements.h"
 
 #if defined(__has_include)
 #if __has_include("hillock_build.h")
@@ -114,9 +114,9 @@ static bool shift_biases(digits *d, const digits_net *n) {
     for (int i = 0; i < p.count && left > 0; i++) {
         const char *dot = strrchr(hk_tensor_name(p.items[i]), '.');
         if (!dot || strcmp(dot, ".bias") != 0) continue;
-        float *at = values_take(p.items[i]);
+        float *at = elements_take(p.items[i]);
         for (int64_t k = 0; at && k < hk_tensor_count(p.items[i]); k++) at[k] += (float)n->bias;
-        values_put(p.items[i], at);
+        elements_put(p.items[i], at);
         left--;
     }
     return hk_error(d->ctx) == HK_OK;

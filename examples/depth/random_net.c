@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "values.h"
+#include "elements.h"
 
 static const double root3 = 1.7320508075688772; /* uniform on ±√3 has variance 1 */
 
@@ -18,11 +18,11 @@ static hk_tensor *drawn(hk_context *ctx, const char *what, int layer, hk_shape s
     snprintf(stream, sizeof stream, "depth/%s%d", what, layer);
     const hk_random random = hk_random_stream(hk_context_describe(ctx).seed, stream, 0);
     hk_tensor *t = hk_tensor_new(ctx, HK_F64, shape);
-    double *at = values_take(t);
+    double *at = elements_take(t);
     for (int64_t i = 0; at && i < hk_tensor_count(t); i++)
         at[i] = deviation * (uniform ? root3 * (2 * hk_random_uniform(random, (uint64_t)i) - 1)
                                      : hk_random_normal(random, (uint64_t)i));
-    values_put(t, at);
+    elements_put(t, at);
     return t;
 }
 
@@ -55,14 +55,14 @@ void random_net_close(random_net *net) {
 /* Each row gets this sum of squares. */
 static void normalise(hk_tensor *t, double squares) {
     const int64_t rows = hk_tensor_dim(t, 0), columns = hk_tensor_dim(t, 1);
-    double *all = values_take(t), *at = all;
+    double *all = elements_take(t), *at = all;
     for (int64_t r = 0; at && r < rows; r++, at += columns) {
         double sum = 0;
         for (int64_t i = 0; i < columns; i++) sum += at[i] * at[i];
         const double scale = sqrt(squares / sum);
         for (int64_t i = 0; i < columns; i++) at[i] *= scale;
     }
-    values_put(t, all);
+    elements_put(t, all);
 }
 
 /* Mean over rows of the sum of squares; NaN without a tensor. */

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "values.h"
+#include "elements.h"
 #include "commands.h"
 #include "spectrum_report.h"
 #include "weights.h"
@@ -108,20 +108,20 @@ static bool prepare(spectrum_study *p) {
    average. Biases of variance σb². */
 static void scale_weights(hk_tensor *t, way how, double weight_deviation, double bias_deviation,
                           hk_random random, uint64_t *drawn) {
-    double *at = values_take(t);
+    double *at = elements_take(t);
     const int64_t count = hk_tensor_count(t), rows = hk_tensor_dim(t, 0);
     if (!at) return;
     if (hk_tensor_rank(t) == 1) { /* a bias */
         for (int64_t i = 0; i < count; i++)
             at[i] = bias_deviation * hk_random_normal(random, (*drawn)++);
-        values_put(t, at);
+        elements_put(t, at);
         return;
     }
     double squares = 0;
     for (int64_t i = 0; i < count; i++) squares += at[i] * at[i];
     const double scale = weight_deviation * (how == ORTHOGONAL ? sqrt((double)rows / squares) : 1);
     for (int64_t i = 0; i < count; i++) at[i] *= scale;
-    values_put(t, at);
+    elements_put(t, at);
 }
 
 static hk_module *build(hk_context *ctx, const char *activation, int depth, int64_t in,
@@ -153,13 +153,13 @@ static hk_tensor *input(hk_context *ctx, int64_t n, double start) {
     const hk_random random =
         hk_random_stream(hk_context_describe(ctx).seed, "depth/spectrum-input", 0);
     hk_tensor *x = hk_tensor_new(ctx, HK_F64, HK_SHAPE(1, n));
-    double *at = values_take(x), squares = 0;
+    double *at = elements_take(x), squares = 0;
     for (int64_t i = 0; at && i < n; i++) {
         at[i] = hk_random_normal(random, (uint64_t)i);
         squares += at[i] * at[i];
     }
     for (int64_t i = 0; at && i < n; i++) at[i] *= sqrt(start * (double)n / squares);
-    values_put(x, at);
+    elements_put(x, at);
     return x;
 }
 

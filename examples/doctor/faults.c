@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "values.h"
+#include "../common/elements.h"
 
 /* --- modules with a fault --------------------------------------------------------------------- */
 
@@ -159,10 +159,10 @@ hk_tensor *fault_labels(const fault *f, hk_tensor *y) {
 /* --- weights ---------------------------------------------------------------------------------- */
 
 static void fill(hk_tensor *t, double factor, double value) {
-    float *w = values_take(t);
+    float *w = elements_take(t);
     for (int64_t i = 0; w && i < hk_tensor_count(t); i++)
         w[i] = (float)((double)w[i] * factor + value);
-    values_put(t, w);
+    elements_put(t, w);
 }
 
 void fault_weights(patient *p) {

@@ -104,6 +104,19 @@ struct holder {
 };
 static __global__ void held(float *out, holder h) { *out = h.p[h.n]; }
 
+/* Each block tells the next one of its cluster its number. */
+static __global__ void tell(int *out) {
+    int *mine = (int *)hk__shared;
+    const unsigned n = emulated_cluster_size(), rank = emulated_cluster_rank();
+    emulated_cluster_barrier();
+    if (threadIdx.x == 0) {
+        const int number = (int)blockIdx.x;
+        emulated_cluster_put(mine, (rank + 1) % n, &number, sizeof number);
+    }
+    emulated_cluster_barrier();
+    out[blockIdx.x * blockDim.x + threadIdx.x] = *mine;
+}
+
 /* --- tests ---------------------------------------------------------------------------------------------------------- */
 
 static void test_blocks() {
@@ -145,14 +158,42 @@ static void test_warps() {
     cudaFree(d_joined), cudaFree(d_votes), cudaFree(d_below);
 }
 
+static void test_clusters() {
+    int got[6 * 40], *p = on_device<int>(6 * 40);
+    cudaLaunchAttribute attribute = {};
+    attribute.id = cudaLaunchAttributeClusterDimension;
+    attribute.val.clusterDim.x = 3;
+    attribute.val.clusterDim.y = attribute.val.clusterDim.z = 1;
+    cudaLaunchConfig_t config = {};
+    config.gridDim = 6;
+    config.blockDim = 40;
+    config.dynamicSmemBytes = sizeof(int);
+    config.stream = stream;
+    config.attrs = &attribute;
+    config.numAttrs = 1;
+    CHECK(cudaLaunchKernelEx(&config, tell, p) == cudaSuccess);
+    get(got, p, 6 * 40);
+    for (int i = 0; i < 6 * 40; i++) CHECK(got[i] == i / 40 / 3 * 3 + (i / 40 + 2) % 3);
+    config.gridDim = 7;
+    CHECK(cudaLaunchKernelEx(&config, tell, p) == cudaErrorInvalidValue);
+    cudaFree(p);
+}
+
 static void test_memory() {
     float *p = on_device<float>(64), value = 0.0f;
     get(&value, p + 63, 1);
     CHECK(value != value); /* never written */
     CHECK(signal_of([=] { p[0] = 1.0f; }) == SIGSEGV);
     CHECK(signal_of([=] { run(put, 1, 1, 0, p, 1.0f, 63), cudaStreamSynchronize(stream); }) == 0);
+    const bool faults = getenv("HILLOCK_EMULATED_FAULTS") != NULL;
     CHECK(signal_of([=] { run(put, 1, 1, 0, p, 1.0f, 64), cudaStreamSynchronize(stream); }) ==
-          SIGSEGV);
+          (faults ? SIGSEGV : SIGABRT));
+    CHECK(signal_of([=] {
+              run(held, 1, 1, 0, p, holder{64, p});
+              float got;
+              get(&got, p, 1);
+              if (got == got) abort(); /* a number */
+          }) == (faults ? SIGSEGV : 0));
     CHECK(signal_of([=] { run(overrun, 1, 1, 100, 100), cudaStreamSynchronize(stream); }) ==
           SIGABRT);
     CHECK(signal_of([=] { run(overrun, 1, 1, 100, 99), cudaStreamSynchronize(stream); }) == 0);
@@ -259,6 +300,7 @@ int main() {
     cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
     test_blocks();
     test_warps();
+    test_clusters();
     test_memory();
     test_capture();
     test_race(getenv("HILLOCK_EMULATED_ORDER"));

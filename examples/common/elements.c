@@ -1,6 +1,6 @@
-/* values.c: a tensor's elements to be changed by the host, and losses that are summed over steps.
+/* elements.c: a tensor's elements to be changed by the host, and losses that are summed over steps.
    SPDX-License-Identifier: MIT */
-#include "values.h"
+#include "elements.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -9,7 +9,7 @@ static size_t size_of(const hk_tensor *t) {
     return (size_t)hk_tensor_count(t) * hk_dtype_size(hk_tensor_dtype(t));
 }
 
-void *values_take(hk_tensor *t) {
+void *elements_take(hk_tensor *t) {
     if (!t) return NULL;
     void *values = malloc(size_of(t) + 1);
     if (!values) hk_fail(hk_tensor_context(t), HK_ERR_MEMORY, "values", "no memory");
@@ -19,7 +19,7 @@ void *values_take(hk_tensor *t) {
 }
 
 /* An error is the context's. */
-void values_put(hk_tensor *t, void *values) {
+void elements_put(hk_tensor *t, void *values) {
     if (t && values) (void)!hk_tensor_write(t, values, size_of(t));
     free(values);
 }

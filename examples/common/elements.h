@@ -1,14 +1,14 @@
-/* values.h: a tensor's elements to be changed by the host, and losses that are summed over steps.
+/* elements.h: a tensor's elements to be changed by the host, and losses that are summed over steps.
    SPDX-License-Identifier: MIT */
-#ifndef EXAMPLES_VALUES_H
-#define EXAMPLES_VALUES_H
+#ifndef EXAMPLES_ELEMENTS_H
+#define EXAMPLES_ELEMENTS_H
 
 #include <hillock/hillock.h>
 
 /* A copy of all elements of a kept tensor, to be changed; NULL after an error, which is the
-   context's. values_put writes them back and frees them; NULL is allowed. */
-void *values_take(hk_tensor *t);
-void values_put(hk_tensor *t, void *values);
+   context's. elements_put writes them back and frees them; NULL is allowed. */
+void *elements_take(hk_tensor *t);
+void elements_put(hk_tensor *t, void *values);
 
 /* The mean loss of an epoch. Steps add to a sum that stays where it is computed, so that a GPU need
    not wait for the host in each of them. */

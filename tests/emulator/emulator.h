@@ -1,0 +1,48 @@
+/* emulator.h: what the parts of the emulator share: fibers.cpp runs a kernel, memory.cpp has the device's memory,
+   emulator.cpp is the rest of the runtime.
+   SPDX-License-Identifier: MIT */
+#ifndef HK_EMULATOR_H
+#define HK_EMULATOR_H
+
+#include "cuda_runtime.h"
+
+#include <mutex>
+#include <vector>
+
+enum { MOST_THREADS = 1024, MOST_CLUSTER = 8, MOST_SHARED = 163 << 10, PAGE = 4096 };
+
+extern std::recursive_mutex
+    emulator_mutex; /* one thing at a time, whatever thread of the host asks */
+typedef std::lock_guard<std::recursive_mutex> lock;
+
+/* A launch, with its arguments. */
+struct launch {
+    const void *function;
+    emulated_call *call;
+    dim3 grid, block;
+    size_t shared;
+    bool flush;
+    unsigned cluster;
+    struct alignas(64) chunk {
+        char bytes[64];
+    };
+    std::vector<size_t> sizes;
+    std::vector<chunk> values;
+    std::vector<size_t> places; /* of arguments in `values` */
+};
+void run_kernel(const launch *k);
+
+bool set_to(const char *variable, const char *value); /* of the environment */
+[[noreturn]] void fail(const char *why);
+
+/* Lets the program at the device's memory, or shuts it out and looks whether something wrote behind an allocation. */
+void open_memory();
+void shut_memory();
+size_t memory_size();
+bool lies_on_device(const void *p, size_t bytes), is_pinned(const void *p, size_t bytes);
+/* Whether it is an address of the host, not pinned. */
+bool is_host(uint64_t word);
+
+static inline size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
+
+#endif

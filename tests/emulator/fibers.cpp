@@ -1,0 +1,308 @@
+/* fibers.cpp: runs a kernel, block after block, each thread of a block as a fiber.
+   SPDX-License-Identifier: MIT
+
+   A fiber runs until it has to wait for others: at a barrier, or for other lanes of its warp. */
+#include "emulator.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#ifndef __x86_64__
+#error "the emulator switches between fibers in x86-64 assembly"
+#endif
+#include <immintrin.h>
+
+enum { WARP = 32, STACK = 64 << 10, FENCE = 1024 };
+
+__thread uint3 threadIdx, blockIdx;
+__thread dim3 blockDim, gridDim;
+alignas(16) thread_local unsigned char hk__shared[MOST_SHARED + FENCE];
+
+/* Keeps the registers that a call must keep on this stack, and takes up what runs on the other. */
+extern "C" void emulated_switch(void **from, void *to);
+asm(R"(
+    .text
+    .type emulated_switch, @function
+emulated_switch:
+    pushq %rbp
+    pushq %rbx
+    pushq %r12
+    pushq %r13
+    pushq %r14
+    pushq %r15
+    movq %rsp, (%rdi)
+    movq %rsi, %rsp
+    popq %r15
+    popq %r14
+    popq %r13
+    popq %r12
+    popq %rbx
+    popq %rbp
+    ret
+    .size emulated_switch, . - emulated_switch
+)");
+
+bool set_to(const char *variable, const char *value) {
+    const char *text = getenv(variable);
+    return text && strcmp(text, value) == 0;
+}
+
+void fail(const char *why) {
+    fprintf(stderr, "emulator: block (%u, %u, %u), thread (%u, %u, %u): %s\n", blockIdx.x,
+            blockIdx.y, blockIdx.z, threadIdx.x, threadIdx.y, threadIdx.z, why);
+    abort();
+}
+
+namespace {
+
+enum state { READY, AT_BARRIER, AT_EXCHANGE, AT_CLUSTER, DONE };
+
+struct fiber {
+    void *stack;
+    uint3 index;
+    state at;
+    uint64_t value, taken; /* of an exchange */
+    unsigned mask, votes;
+    int from;
+} all_fibers[MOST_CLUSTER * MOST_THREADS], *fibers = all_fibers; /* of the block that runs */
+
+unsigned here[MOST_CLUSTER * MOST_THREADS / WARP],
+    alive[MOST_CLUSTER * MOST_THREADS / WARP]; /* lanes, by warp */
+char *stacks;
+void *scheduler;
+fiber *self;
+int threads, live, at_barrier;
+const launch *running;
+std::vector<void *> arguments;
+
+void wait(state at) {
+    self->at = at;
+    emulated_switch(&self->stack, scheduler);
+}
+
+void pass_barrier() {
+    if (at_barrier < live || live == 0) return;
+    at_barrier = 0;
+    for (int i = 0; i < threads; i++)
+        if (fibers[i].at == AT_BARRIER) fibers[i].at = READY;
+}
+
+/* The fibers of a warp begin at a multiple of WARP. */
+fiber *warp_of(fiber *f) { return all_fibers + (f - all_fibers) / WARP * WARP; }
+unsigned *here_of(fiber *f) { return &here[(f - all_fibers) / WARP]; }
+unsigned *alive_of(fiber *f) { return &alive[(f - all_fibers) / WARP]; }
+unsigned bit_of(fiber *f) { return 1u << (f - all_fibers) % WARP; }
+
+/* Lets the lanes of `mask` go on if all that still live are here. */
+void pass_exchange(fiber *warp, unsigned mask) {
+    const unsigned lanes = mask & *alive_of(warp);
+    unsigned votes = 0;
+    if (lanes & ~*here_of(warp)) return;
+    for (int i = 0; i < WARP; i++) {
+        if (!(lanes >> i & 1)) continue;
+        if (warp[i].mask != mask) fail("lanes of a warp meet with different masks");
+        votes |= (unsigned)(warp[i].value != 0) << i;
+    }
+    for (int i = 0; i < WARP; i++) {
+        if (!(lanes >> i & 1)) continue;
+        warp[i].taken =
+            lanes >> warp[i].from & 1 ? warp[warp[i].from].value : ~(uint64_t)0; /* NaN */
+        warp[i].votes = votes;
+        warp[i].at = READY;
+    }
+    *here_of(warp) &= ~lanes;
+}
+
+void fiber_main() {
+    running->call(running->function, arguments.data());
+    self->at = DONE;
+    live--;
+    pass_barrier();
+    *alive_of(self) &= ~bit_of(self);
+    for (fiber *f = warp_of(self); f < warp_of(self) + WARP; f++)
+        if (*here_of(f) & bit_of(f)) pass_exchange(warp_of(f), f->mask);
+    wait(DONE);
+}
+
+const bool reverse = set_to("HILLOCK_EMULATED_ORDER", "reverse");
+const bool shuffled = set_to("HILLOCK_EMULATED_ORDER", "shuffled");
+
+/* The i-th of n, in an order of choice: by a prime beyond any n, each comes once. */
+uint64_t place_of(uint64_t i, uint64_t n) {
+    return reverse ? n - 1 - i : shuffled ? (i * 4294967311u + n / 3) % n : i;
+}
+
+void start_fibers(dim3 block) {
+    for (int i = 0; i < threads; i++) {
+        void **top = (void **)(stacks + (size_t)(fibers - all_fibers + i + 1) * STACK);
+        *--top = NULL; /* the stack is as it would be behind a call */
+        *--top = (void *)fiber_main;
+        top -= 6;
+        fibers[i].stack = top;
+        fibers[i].at = READY;
+        *alive_of(&fibers[i]) |= bit_of(&fibers[i]);
+        fibers[i].index = {i % block.x, i / block.x % block.y, i / block.x / block.y};
+    }
+    live = threads;
+    at_barrier = 0;
+}
+
+/* Each fiber that can, for a while. Whether there was one. */
+bool run_fibers() {
+    bool moved = false;
+    for (int i = 0; i < threads; i++) {
+        self = &fibers[place_of((uint64_t)i, (uint64_t)threads)];
+        if (self->at != READY) continue;
+        moved = true;
+        threadIdx = self->index;
+        emulated_switch(&scheduler, self->stack);
+    }
+    return moved;
+}
+
+void check_fence(const launch *k) {
+    for (int i = 0; i < FENCE; i++)
+        if (hk__shared[k->shared + i] != 0xff)
+            fail("wrote behind the shared memory that the launch asked for");
+}
+
+void run_block(const launch *k) {
+    memset(hk__shared, 0xff, k->shared + FENCE);
+    start_fibers(k->block);
+    while (live > 0)
+        if (!run_fibers()) fail("all threads wait, and not all at the same barrier");
+    check_fence(k);
+}
+
+/* Of a cluster's blocks one runs until all of its threads wait; what is its own is set aside then. */
+struct member {
+    uint3 index;
+    int live, at_barrier;
+    std::vector<unsigned char> shared;
+};
+std::vector<member> members;
+unsigned member_now;
+
+void take_up(unsigned i) {
+    const member &m = members[member_now = i];
+    fibers = all_fibers + i * MOST_THREADS;
+    blockIdx = m.index;
+    live = m.live;
+    at_barrier = m.at_barrier;
+    memcpy(hk__shared, m.shared.data(), m.shared.size());
+}
+
+void set_aside() {
+    member &m = members[member_now];
+    m.live = live;
+    m.at_barrier = at_barrier;
+    memcpy(m.shared.data(), hk__shared, m.shared.size());
+}
+
+/* All that live wait for the whole cluster: they go on. */
+bool pass_cluster(unsigned blocks) {
+    bool waits = false;
+    for (unsigned b = 0; b < blocks; b++)
+        for (int i = 0; i < threads; i++) {
+            const state at = all_fibers[b * MOST_THREADS + i].at;
+            if (at != AT_CLUSTER && at != DONE) return false;
+            waits |= at == AT_CLUSTER;
+        }
+    for (unsigned b = 0; b < blocks; b++)
+        for (int i = 0; i < threads; i++)
+            if (all_fibers[b * MOST_THREADS + i].at == AT_CLUSTER)
+                all_fibers[b * MOST_THREADS + i].at = READY;
+    return waits;
+}
+
+void run_cluster(const launch *k, uint64_t first) {
+    members.assign(k->cluster, {{0, 0, 0}, threads, 0, {}});
+    for (unsigned i = 0; i < k->cluster; i++) {
+        members[i].index = {(unsigned)(first + i), 0, 0};
+        members[i].shared.assign(k->shared + FENCE, 0xff);
+        take_up(i);
+        start_fibers(k->block);
+    }
+    for (bool lives = true; lives;) {
+        bool moved = false;
+        lives = false;
+        for (unsigned i = 0; i < k->cluster; i++) {
+            take_up((unsigned)place_of(i, k->cluster));
+            while (run_fibers()) moved = true;
+            lives |= live > 0;
+            check_fence(k);
+            set_aside();
+        }
+        moved |= pass_cluster(k->cluster);
+        if (lives && !moved) fail("all threads of a cluster wait, and not all at the same barrier");
+    }
+    members.clear();
+    fibers = all_fibers;
+}
+
+void make_stacks() {
+    const int most = MOST_CLUSTER * MOST_THREADS;
+    stacks = (char *)mmap(NULL, (size_t)most * STACK, PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (stacks == MAP_FAILED) fail("no memory for stacks");
+    for (int i = 0; i < most; i++) mprotect(stacks + (size_t)i * STACK, PAGE, PROT_NONE);
+}
+
+} /* namespace */
+
+void run_kernel(const launch *k) {
+    if (!stacks) make_stacks();
+    const unsigned mode = _mm_getcsr();
+    if (k->flush) _mm_setcsr(mode | 0x8040);
+    running = k;
+    arguments.clear();
+    for (size_t place : k->places) arguments.push_back((char *)k->values.data() + place);
+    threads = (int)(k->block.x * k->block.y * k->block.z);
+    blockDim = k->block;
+    gridDim = k->grid;
+    const uint64_t x = k->grid.x, y = k->grid.y, blocks = x * y * k->grid.z;
+    open_memory();
+    for (uint64_t i = 0; k->cluster > 1 && i < blocks / k->cluster; i++)
+        run_cluster(k, place_of(i, blocks / k->cluster) * k->cluster);
+    for (uint64_t i = 0; k->cluster <= 1 && i < blocks; i++) {
+        const uint64_t b = place_of(i, blocks);
+        blockIdx = {(unsigned)(b % x), (unsigned)(b / x % y), (unsigned)(b / x / y)};
+        run_block(k);
+    }
+    shut_memory();
+    if (k->flush) _mm_setcsr(mode);
+}
+
+void __syncthreads() {
+    self->at = AT_BARRIER;
+    at_barrier++;
+    pass_barrier();
+    if (self->at == AT_BARRIER) wait(AT_BARRIER);
+}
+
+unsigned emulated_cluster_rank() { return members.empty() ? 0 : member_now; }
+unsigned emulated_cluster_size() { return members.empty() ? 1 : (unsigned)members.size(); }
+void emulated_cluster_barrier() { wait(AT_CLUSTER); }
+
+void emulated_cluster_put(void *own, unsigned rank, const void *value, size_t size) {
+    const uint64_t place = (uint64_t)((unsigned char *)own - hk__shared);
+    if (rank >= members.size() || place + size > members[rank].shared.size() - FENCE)
+        fail("wrote to another block's memory that the launch did not ask for");
+    memcpy(rank == member_now ? own : members[rank].shared.data() + place, value, size);
+}
+
+int emulated_lane() { return (int)(self - all_fibers) % WARP; }
+
+uint64_t emulated_exchange(unsigned mask, uint64_t value, int from, unsigned *votes) {
+    if (!(mask >> emulated_lane() & 1)) fail("a lane is not in its own mask");
+    self->at = AT_EXCHANGE;
+    self->mask = mask;
+    self->value = value;
+    self->from = from & (WARP - 1);
+    *here_of(self) |= bit_of(self);
+    pass_exchange(warp_of(self), mask);
+    if (self->at == AT_EXCHANGE) wait(AT_EXCHANGE);
+    *votes = self->votes;
+    return self->taken;
+}
