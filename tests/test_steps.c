@@ -254,6 +254,7 @@ static void errors_in_a_step(void **state) {
     const recipe r = {
         .in = 12, .hidden = {7}, .classes = 3, .items = 20, .batch = 8, .optimizer = "adam"};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        if (on_gpu() && rows[i].fn == bad_label) continue; /* told at the end of the step */
         training good = begin(&r), bad = begin(&r);
         for (int step = 0; step < 6; step++) {
             const hk_batch batch = next_batch(&good);
