@@ -5,6 +5,8 @@
 #include "activation_functions.h"
 #include "learn.cuh"
 
+namespace { /* each stamp has its own */
+
 /* Parameters as numbers, from param[first] on. */
 template <int n, int first> struct with_numbers : hk__formula {
     typedef hk_real in, out;
@@ -96,6 +98,8 @@ typedef void learn_entry(int64_t n, void *const *p, const double *param, void *l
 #define HK_TABLE_11(name) HK_TABLE(name)
 
 /* clang-format off */
+} /* namespace */
+
 const hk__activation_kernels HK_STAMPED(hk__activation) = {{
 #define HK_ACTIVATION(name, n_params, keeps, ...)                                                                              \
     {HK_MAP_ENTRY(name##_plain_value), HK_MAP_ENTRY(name##_plain_slope) HK__JOIN(HK_TABLE, n_params)(name)},

@@ -10,6 +10,8 @@
 #include "map.cuh"
 #include "real.h"
 
+namespace { /* each stamp has its own */
+
 /* F has `params`, the slope at(x, y, q) and slopes(x, y, q, d) by the parameters q. */
 template <int n> struct hk__learn {
     const hk_real *g, *x, *y;
@@ -177,5 +179,7 @@ template <class F> static void hk__learn_run(hk_context *ctx, const hk__learn_jo
     }
     hk__arena_rewind(&ctx->gpu_scratch, mark);
 }
+
+} /* namespace */
 
 #endif

@@ -7,6 +7,8 @@
 #include "map.cuh"
 #include "real.h"
 
+namespace { /* each stamp has its own */
+
 struct maxout {
     hk_real *z, *y;
     uint8_t *winner;
@@ -101,5 +103,7 @@ static void run(hk_context *ctx, void (*one)(maxout), void (*four)(maxout), int6
 HK_MAXOUT(value)
 HK_MAXOUT(spread)
 HK_MAXOUT(pick)
+
+} /* namespace */
 
 const hk__maxout_gpu HK_STAMPED(hk__maxout_gpu) = {value, spread, pick};

@@ -8,6 +8,8 @@
 #include "random.cuh"
 #include "real.h"
 
+namespace { /* each stamp has its own */
+
 enum { THREADS = 256, QUADS = 4 /* of a thread */, WARPS = THREADS / HK__WARP };
 typedef hk__vector<hk_real> vector;
 
@@ -141,5 +143,7 @@ static void uniform(hk_context *ctx, uint64_t key, double low, double width, int
     HK_LAUNCH(ctx, hk__grid(count, THREADS, 4), THREADS, 0, uniform_elements, key,
               hk__gpu_cells(ctx), low, width, count, (hk_real *)out);
 }
+
+} /* namespace */
 
 const hk__dropout_kernels HK_STAMPED(hk__dropout) = {drop, uniform};

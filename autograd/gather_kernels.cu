@@ -9,6 +9,8 @@
 #include "launch.cuh"
 #include "real.h"
 
+namespace { /* each stamp has its own */
+
 enum {
     THREADS = 256,
     WARPS = THREADS / HK__WARP,
@@ -243,5 +245,7 @@ static void backward(hk_context *ctx, const hk__gather_job *j, const void *g, vo
         HK_LAUNCH(ctx, blocks, THREADS, 0, scatter<1>, s);
     hk__arena_rewind(&ctx->gpu_scratch, mark);
 }
+
+} /* namespace */
 
 const hk__gather_gpu HK_STAMPED(hk__gather_gpu) = {forward, backward};

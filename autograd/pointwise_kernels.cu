@@ -5,6 +5,8 @@
 #include "map.cuh"
 #include "real.h"
 
+namespace { /* each stamp has its own */
+
 #ifdef HK_STAMP_f64
 #define HK_LIBM(name) name
 #else
@@ -92,6 +94,8 @@ struct masked : real_formula {
 };
 
 /* clang-format off */
+} /* namespace */
+
 const hk__pointwise_kernels HK_STAMPED(hk__pointwise) = {
     {
 #define HK_ONE(id, y, da) {#id, 1, HK_MAP_ENTRY(id##_value), {HK_MAP_ENTRY(id##_slope_a), NULL}},

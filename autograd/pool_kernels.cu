@@ -11,6 +11,8 @@
 #include "launch.cuh"
 #include "real.h"
 
+namespace { /* each stamp has its own */
+
 enum { THREADS = 256, PLANE_OF_A_WARP = 1024 };
 
 struct pool_job {
@@ -345,5 +347,7 @@ static void run(hk_context *ctx, hk__pool2d_kind kind, const hk__pool2d_axis *ro
     else if (kind >= HK__POOL2D_MAX || !run_2x2(ctx, kind, &job))
         run_any(ctx, kind, &job);
 }
+
+} /* namespace */
 
 const hk__pool2d_gpu HK_STAMPED(hk__pool2d_gpu) = {run};

@@ -8,6 +8,8 @@
 #include "launch.cuh"
 #include "real.h"
 
+namespace { /* each stamp has its own */
+
 enum { THREADS = 256, WARPS = THREADS / HK__WARP, AT_ONCE = 4, MOST = 1024 /* blocks */ };
 
 typedef hk__vector<hk_real> vector;
@@ -221,6 +223,8 @@ static void signs(hk_context *ctx, const void *x, const hk__sign_rows *rows, con
     HK_LAUNCH(ctx, 1, THREADS, 0, signs_of_all, (int)blocks, part, to);
     hk__arena_rewind(&ctx->gpu_scratch, mark);
 }
+
+} /* namespace */
 
 extern const hk__stats_gpu_table HK_STAMPED(hk__stats_gpu);
 const hk__stats_gpu_table HK_STAMPED(hk__stats_gpu) = {moments, squares, signs};

@@ -13,6 +13,8 @@
 #include "launch.cuh"
 #include "real.h"
 
+namespace { /* each stamp has its own */
+
 enum {
     THREADS = 256,
     LANES = hk__vector<hk_real>::lanes,
@@ -422,5 +424,7 @@ static int64_t first_nonfinite(hk_context *ctx, hk_tensor *x) {
     for (unsigned b = 0; b < blocks && ctx->status == HK_OK; b++) first = least(first, found[b]);
     return first == INT64_MAX ? -1 : first;
 }
+
+} /* namespace */
 
 const hk__reduce_gpu HK_STAMPED(hk__reduce_gpu) = {reduce, sum_squares, first_nonfinite};

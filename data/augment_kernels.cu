@@ -12,6 +12,8 @@
 #include "launch.cuh"
 #include "random.cuh"
 
+namespace { /* each stamp has its own */
+
 enum { BLOCK = 512, SHARED_MOST = 48 << 10 };
 
 struct variants {
@@ -156,6 +158,8 @@ static void launch(hk_context *ctx, const hk__augment_job *job) {
         HK_LAUNCH(ctx, grid, BLOCK, shared, vary<float>, v);
     hk__arena_rewind(&ctx->gpu_scratch, mark);
 }
+
+} /* namespace */
 
 extern const hk__augment_gpu HK_STAMPED(hk__augment_gpu);
 const hk__augment_gpu HK_STAMPED(hk__augment_gpu) = {launch};

@@ -7,6 +7,8 @@
 #include "launch.cuh"
 #include "real.h"
 
+namespace { /* each stamp has its own */
+
 enum { BLOCK = 256 };
 
 /* N elements that are loaded or stored at once. */
@@ -69,6 +71,8 @@ static void gather_items(hk_context *ctx, const hk__gather *job) {
     default: launch<float>(ctx, job); break;
     }
 }
+
+} /* namespace */
 
 extern const hk__batch_gpu HK_STAMPED(hk__batch_gpu);
 const hk__batch_gpu HK_STAMPED(hk__batch_gpu) = {gather_items};

@@ -10,6 +10,8 @@
 #include "activation_kernels.h"
 #include "conv_direct.cuh"
 
+namespace { /* each stamp has its own */
+
 /* f of all four corners. relu goes without a choice among all of them. */
 static __device__ inline void activate(int row, const hk_real *param, const hk_real *z,
                                        hk_real *value) {
@@ -91,5 +93,7 @@ static void forward(hk_context *ctx, const hk__conv *c, int row, const double *p
                                    c->ic * c->kh * c->kw);
     }
 }
+
+} /* namespace */
 
 const hk__conv_block_gpu HK_STAMPED(hk__conv_block_gpu) = {forward};

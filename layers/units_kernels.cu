@@ -8,6 +8,8 @@
 #include "launch.cuh"
 #include "real.h"
 
+namespace { /* each stamp has its own */
+
 enum { THREADS = 256, ROW_THREADS = 64, WARPS = THREADS / HK__WARP, AHEAD = 8 };
 
 /* NaN is no extreme: it shows in the sums. */
@@ -210,6 +212,8 @@ static void add(hk_context *ctx, const hk__units_gpu_job *job) {
                   (hk_real *)job->steepest);
     hk__arena_rewind(&ctx->gpu_scratch, mark);
 }
+
+} /* namespace */
 
 extern const hk__units_gpu_table HK_STAMPED(hk__units_gpu);
 const hk__units_gpu_table HK_STAMPED(hk__units_gpu) = {add};

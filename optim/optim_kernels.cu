@@ -7,6 +7,8 @@
 #include "launch.cuh"
 #include "optim_rules.h"
 
+namespace { /* each stamp has its own */
+
 enum { THREADS = 256, LANES = hk__vector<hk_real>::lanes, NORM_BLOCKS = 256, STEPS = 16 };
 
 /* --- rules: how many states, coefficients of a step, one update ------------------------------------------------------ */
@@ -180,5 +182,7 @@ static void launch_update(hk_context *ctx, const hk__optim_launch *u) {
     case HK__RULE_OWN: break;
     }
 }
+
+} /* namespace */
 
 const hk__optim_gpu HK_STAMPED(hk__optim_gpu) = {blocks_of, launch_squares, launch_update};

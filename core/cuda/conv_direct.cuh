@@ -9,6 +9,8 @@
 
 #include "conv_gather.cuh"
 
+namespace { /* each stamp has its own */
+
 enum { HK__DIRECT_THREADS = 128, HK__DIRECT_ROWS = 8 };
 
 template <class Job, int K>
@@ -79,5 +81,7 @@ static bool hk__conv_launch_direct(hk_context *ctx, const hk__conv *c, const Job
     return true;
 #endif
 }
+
+} /* namespace */
 
 #endif

@@ -8,6 +8,8 @@
 
 #include "conv_tile.cuh"
 
+namespace { /* each stamp has its own */
+
 /* One axis of the image on both sides. */
 struct hk__conv_axis {
     int source, out; /* sizes of what is read and of what is written */
@@ -255,5 +257,7 @@ static void hk__conv_forward_job(const hk__conv *c, const void *x, const void *w
     job->a_group = (int)(c->oc * c->ic) * taps;
     job->class_cols = 1;
 }
+
+} /* namespace */
 
 #endif

@@ -3,6 +3,8 @@
 #include "conv_direct.cuh"
 #include "conv_weights.cuh"
 
+namespace { /* each stamp has its own */
+
 /* --- forward ---------------------------------------------------------------------------------------------------------- */
 
 template <bool Quads>
@@ -105,5 +107,7 @@ static void backward(hk_context *ctx, const hk__conv *c, const hk__conv_gradient
         by_data<false>(ctx, c, to);
     if (to->gw || to->gb) all_by_weights(ctx, c, to);
 }
+
+} /* namespace */
 
 const hk__conv_gpu HK_STAMPED(hk__conv_gpu) = {forward, backward};

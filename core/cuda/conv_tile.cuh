@@ -26,6 +26,8 @@
 #include "launch.cuh"
 #include "real.h"
 
+namespace { /* each stamp has its own */
+
 enum {
     HK__CONV_WARPS = 4,
     HK__CONV_THREADS = HK__CONV_WARPS * HK__WARP,
@@ -228,5 +230,7 @@ static void hk__conv_launch(hk_context *ctx, Job *job, int64_t columns, int64_t 
     HK_LAUNCH(ctx, dim3((unsigned)blocks), HK__CONV_THREADS, 0, (hk__conv_tile<Job, LM, TM, TN>),
               *job);
 }
+
+} /* namespace */
 
 #endif

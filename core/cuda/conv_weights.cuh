@@ -8,6 +8,8 @@
 
 #include "conv_gather.cuh"
 
+namespace { /* each stamp has its own */
+
 /* Pooled: g is the gradient of a 2 x 2 pooling's output, with its winners; four steps are the corners of a window then. */
 template <bool Pooled> struct hk__conv_weights {
     const hk_real *a, *b; /* g and x */
@@ -303,5 +305,7 @@ static void sparse_by_weights(hk_context *ctx, const hk__conv *c, const hk__conv
     hk__arena_rewind(&ctx->gpu_scratch, mark);
 }
 #endif
+
+} /* namespace */
 
 #endif

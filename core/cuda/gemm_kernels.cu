@@ -10,6 +10,8 @@
 #include "launch.cuh"
 #include "real.h"
 
+namespace { /* each stamp has its own */
+
 enum { THREADS = 256, PAD = 4, LANES = hk__vector<hk_real>::lanes, ROWS = 4 };
 
 /* Tiles of TILE x TILE; stretches of DEPTH steps, a GROUPS-th of them for each group. */
@@ -190,5 +192,7 @@ static void run(hk_context *ctx, const hk__gpu_product *p) {
         HK_LAUNCH(ctx, dim3((unsigned)tiles(p, 16), (unsigned)p->count), THREADS, 0, (product<16, 8>), *p, whole_a,
                   whole_b);
 }
+
+} /* namespace */
 
 const hk__gemm_gpu HK_STAMPED(hk__gemm_gpu) = {run};

@@ -63,9 +63,8 @@ static inline unsigned hk__grid(int64_t n, int64_t block, int64_t each) {
 }
 
 /* The shared memory that a launch asks for: of one name, whatever its type. */
-#define HK_SHARED(type, name)                                                                      \
-    extern __shared__ __align__(16) unsigned char hk__shared[];                                    \
-    type *const name = (type *)hk__shared
+extern __shared__ __align__(16) unsigned char hk__shared[];
+#define HK_SHARED(type, name) type *const name = (type *)hk__shared
 
 /* 16 bytes at once. */
 template <class T> struct alignas(16) hk__vector {
