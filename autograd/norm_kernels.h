@@ -5,7 +5,7 @@
 
 #include <stdint.h>
 
-#include "stamp.h"
+#include "context.h"
 
 /* x, g, w, b and out are of the stamp's type, everything else is double. Rows have n elements side by side and begin
    `stride` elements apart. A call that sums sees at most HK__NORM_PIECE elements, or HK__NORM_ROWS rows where it sums
@@ -53,5 +53,38 @@ typedef struct hk__norm_kernels {
 } hk__norm_kernels;
 
 HK_STAMP_TABLES(hk__norm_kernels, hk__norm);
+
+/* --- on a GPU ----------------------------------------------------------------------------------- */
+
+/* One call, all in memory of the device but this. x, g and out are (n, c, plane), contiguous. All members have 8 bytes:
+   nothing lies between them. */
+typedef struct hk__norm_job {
+    int64_t n, c, plane, groups;
+    int64_t by_row; /* statistics are of a row (layer and group norm), else of a channel */
+    int64_t given;  /* they do not depend on x */
+    double eps;
+    double *stats; /* pairs: mean and biased variance */
+    const void *mean,
+        *var;        /* value: the statistics are these, and go to stats; NULL: see measure */
+    int64_t measure; /* value: finds the statistics and writes them to stats, else they are there */
+    const void *x, *g, *w, *b;
+    void *out; /* pull: NULL if only gw and gb are wanted */
+    int64_t accumulate;
+    void *gw, *gb;        /* pull: gradients of weight and bias, NULL if not wanted */
+    int64_t add_w, add_b; /* they are added to */
+} hk__norm_job;
+
+typedef struct hk__norm_gpu {
+    /* As those of a driver in norm.h. */
+    void (*value)(hk_context *ctx, const hk__norm_job *job);
+    void (*pull)(hk_context *ctx, const hk__norm_job *job);
+    /* mean and var, of x's type, from the pairs of c channels. */
+    void (*split)(hk_context *ctx, int64_t c, const double *stats, void *mean, void *var);
+    /* running = (1 - momentum)·running + momentum·batch's, the variance times `scale`; one more batch. */
+    void (*move)(hk_context *ctx, int64_t c, const void *mean, const void *var, double momentum,
+                 double scale, void *running_mean, void *running_var, int32_t *batches);
+} hk__norm_gpu;
+
+HK_GPU_TABLES(hk__norm_gpu, hk__norm_gpu);
 
 #endif

@@ -4,6 +4,7 @@
    y = x̂·w + b with x̂ = (x - mean)/σ. Output 1 keeps the statistics, in double. */
 #include <math.h>
 
+#include "gpu.h"
 #include "hk_image_ops.h"
 #include "norm.h"
 
@@ -138,6 +139,45 @@ static hk_tensor *param_of(const hk_op_call *c, int k) {
     return at ? hk_contiguous(c->in[at + k]) : NULL;
 }
 
+/* What a GPU is told of a call. w and b may be NULL. */
+static hk__norm_job job_of(const hk_op_call *c, const hk__norm *s, const hk_tensor *x,
+                           const hk_tensor *w, const hk_tensor *b, const hk_tensor *out) {
+    return (hk__norm_job){.n = s->n,
+                          .c = s->c,
+                          .plane = s->plane,
+                          .groups = s->groups,
+                          .by_row = driver_of(c) == &hk__norm_by_row,
+                          .given = s->given,
+                          .eps = s->eps,
+                          .stats = s->stats,
+                          .x = x->data,
+                          .w = w ? w->data : NULL,
+                          .b = b ? b->data : NULL,
+                          .out = out ? out->data : NULL};
+}
+
+static const hk__norm_gpu *gpu_of(const hk__norm *s) { return hk__norm_gpu_tables[s->dtype]; }
+
+/* x̂ from statistics that are known, and the gradient of x for g of x̂. */
+static void normal(const hk_op_call *c, const hk__norm *s, hk_tensor *x, hk_tensor *out) {
+    if (HK_ON_GPU(c->ctx)) {
+        const hk__norm_job job = job_of(c, s, x, NULL, NULL, out);
+        gpu_of(s)->value(c->ctx, &job);
+    } else {
+        driver_of(c)->value(s, false, x, NULL, NULL, out);
+    }
+}
+static void pull_normal(const hk_op_call *c, const hk__norm *s, hk_tensor *x, hk_tensor *g,
+                        hk_tensor *out) {
+    if (HK_ON_GPU(c->ctx)) {
+        hk__norm_job job = job_of(c, s, x, NULL, NULL, out);
+        job.g = g->data;
+        gpu_of(s)->pull(c->ctx, &job);
+    } else {
+        driver_of(c)->pull(s, x, g, NULL, out, false, NULL);
+    }
+}
+
 /* --- forward ---------------------------------------------------------------------------------------------------- */
 
 static hk_status forward(hk_op_call *c) {
@@ -148,16 +188,24 @@ static hk_status forward(hk_op_call *c) {
         !hk_op_output(c, 1, HK_F64, HK_SHAPE(rows ? s.n * s.groups : s.c, 2)))
         return c->ctx->status;
     s.stats = c->out[1]->data;
-    if (s.given) {
-        hk_tensor *mean = hk_contiguous(c->in[1]), *var = hk_contiguous(c->in[2]);
-        if (!mean || !var) return c->ctx->status;
+    hk_tensor *mean = s.given ? hk_contiguous(c->in[1]) : NULL;
+    hk_tensor *var = s.given ? hk_contiguous(c->in[2]) : NULL;
+    hk_tensor *x = hk_contiguous(c->in[0]), *w = param_of(c, 0), *b = param_of(c, 1);
+    if (c->ctx->status != HK_OK) return c->ctx->status;
+    if (HK_ON_GPU(c->ctx)) {
+        hk__norm_job job = job_of(c, &s, x, w, b, c->out[0]);
+        job.measure = !s.given;
+        job.mean = mean ? mean->data : NULL;
+        job.var = var ? var->data : NULL;
+        if (hk_shape_count(x->shape) > 0) gpu_of(&s)->value(c->ctx, &job);
+        return c->ctx->status;
+    }
+    if (s.given)
         for (int64_t i = 0; i < s.c; i++) {
             s.stats[2 * i] = hk__number_at(mean, i);
             s.stats[2 * i + 1] = hk__number_at(var, i);
         }
-    }
-    hk_tensor *x = hk_contiguous(c->in[0]), *w = param_of(c, 0), *b = param_of(c, 1);
-    if (c->ctx->status != HK_OK || hk_shape_count(x->shape) == 0) return c->ctx->status;
+    if (hk_shape_count(x->shape) == 0) return HK_OK;
     const hk__mark mark = hk__arena_mark(&c->ctx->scratch);
     driver_of(c)->value(&s, !s.given, x, w, b, c->out[0]);
     hk__arena_rewind(&c->ctx->scratch, mark);
@@ -188,6 +236,24 @@ static void add_param_grad(hk_op_call *c, int k, const double *sums) {
                        sums[k * count + i] + (accumulate ? hk__norm_number(grad, i, 0) : 0));
 }
 
+static hk_status backward_gpu(hk_op_call *c, const hk__norm *s, hk_tensor *x, hk_tensor *g,
+                              hk_tensor *w) {
+    const int at = weight_of(c);
+    bool accumulate = false, add[2] = {false, false};
+    hk_tensor *gx = hk__grad_target(c, 0, &accumulate);
+    hk_tensor *gw = at ? hk__grad_target(c, at, &add[0]) : NULL;
+    hk_tensor *gb = at ? hk__grad_target(c, at + 1, &add[1]) : NULL;
+    hk__norm_job job = job_of(c, s, x, w, NULL, gx);
+    job.g = g->data;
+    job.accumulate = accumulate;
+    job.gw = gw ? gw->data : NULL;
+    job.gb = gb ? gb->data : NULL;
+    job.add_w = add[0];
+    job.add_b = add[1];
+    gpu_of(s)->pull(c->ctx, &job);
+    return c->ctx->status;
+}
+
 static hk_status backward(hk_op_call *c) {
     const hk__norm s = norm_of(c);
     const int at = weight_of(c);
@@ -195,6 +261,7 @@ static hk_status backward(hk_op_call *c) {
     hk_tensor *g = c->gout[0] ? hk_contiguous(c->gout[0]) : NULL;
     hk_tensor *x = hk_contiguous(c->in[0]), *w = param_of(c, 0);
     if (!g || c->ctx->status != HK_OK || hk_shape_count(g->shape) == 0) return c->ctx->status;
+    if (HK_ON_GPU(c->ctx)) return backward_gpu(c, &s, x, g, w);
     bool accumulate = false;
     hk_tensor *gx = hk__grad_target(c, 0, &accumulate);
     const hk__mark mark = hk__arena_mark(&c->ctx->scratch);
@@ -226,13 +293,13 @@ static hk_status jvp(hk_op_call *c) {
     const hk__mark mark = hk__arena_mark(&c->ctx->scratch);
     if (t) {
         hk_tensor *u = hk__empty(c->ctx, s.dtype, x->shape);
-        if (u) driver_of(c)->pull(&s, x, t, NULL, u, false, NULL);
+        if (u) pull_normal(c, &s, x, t, u);
         hk_op_add_tangent(c, 0, at ? hk_mul(u, along_x(c, c->in[at])) : u);
     }
     if (at && c->tin[at]) {
-        hk_tensor *normal = hk__empty(c->ctx, s.dtype, x->shape);
-        if (normal) driver_of(c)->value(&s, false, x, NULL, NULL, normal);
-        hk_op_add_tangent(c, 0, hk_mul(normal, along_x(c, c->tin[at])));
+        hk_tensor *xhat = hk__empty(c->ctx, s.dtype, x->shape);
+        if (xhat) normal(c, &s, x, xhat);
+        hk_op_add_tangent(c, 0, hk_mul(xhat, along_x(c, c->tin[at])));
     }
     hk__arena_rewind(&c->ctx->scratch, mark);
     if (at && c->tin[at + 1]) hk_op_add_tangent(c, 0, along_x(c, c->tin[at + 1]));
@@ -260,23 +327,33 @@ static hk_tensor *apply(const hk_op *op, const norm_attr *attr, int n, hk_tensor
     return hk_apply(op, attr, sizeof *attr, weight == HK_NO_BIAS ? n : n + 2, in, 2, outs);
 }
 
-/* Statistic k of each channel, as a tensor of x's type. */
-static hk_tensor *statistic(hk_tensor *x, const hk_tensor *stats, int k) {
-    hk_tensor *t = hk__empty(x->ctx, x->dtype, HK_SHAPE(stats->shape.dim[0]));
-    for (int64_t i = 0; t && i < stats->shape.dim[0]; i++)
-        hk__number_put(t, i, hk__norm_number(stats, 2 * i + k, 0));
-    return t;
+/* Mean and variance of each channel, as tensors of x's type. */
+static void split_stats(const hk_tensor *x, const hk_tensor *stats, hk_tensor **mean,
+                        hk_tensor **var) {
+    const int64_t c = stats->shape.dim[0];
+    *mean = hk__empty(x->ctx, x->dtype, HK_SHAPE(c));
+    *var = hk__empty(x->ctx, x->dtype, HK_SHAPE(c));
+    if (!*mean || !*var) return;
+    if (HK_ON_GPU(x->ctx)) {
+        hk__norm_gpu_tables[x->dtype]->split(x->ctx, c, stats->data, (*mean)->data, (*var)->data);
+        return;
+    }
+    for (int64_t i = 0; i < c; i++) {
+        hk__number_put(*mean, i, hk__norm_number(stats, 2 * i, 0));
+        hk__number_put(*var, i, hk__norm_number(stats, 2 * i + 1, 0));
+    }
 }
 
 hk_tensor *hk_batch_norm_op(hk_tensor *x, hk_tensor *weight, hk_tensor *bias, double eps,
                             hk_tensor **mean, hk_tensor **var) {
     const norm_attr attr = {.kind = BATCH, .eps = eps};
-    hk_tensor *in[3] = {x}, *out[2];
+    hk_tensor *in[3] = {x}, *out[2], *stats[2] = {NULL};
     if (mean) *mean = NULL;
     if (var) *var = NULL;
     if (!apply(&batch_norm_op, &attr, 1, in, weight, bias, out)) return NULL;
-    if (mean) *mean = statistic(x, out[1], 0);
-    if (var) *var = statistic(x, out[1], 1);
+    if (mean || var) split_stats(x, out[1], &stats[0], &stats[1]);
+    if (mean) *mean = stats[0];
+    if (var) *var = stats[1];
     return x->ctx->status == HK_OK ? out[0] : NULL;
 }
 

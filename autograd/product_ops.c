@@ -1,6 +1,8 @@
 /* product_ops.c: matmul and affine.
    SPDX-License-Identifier: MIT */
+#include "gpu.h"
 #include "product.h"
+#include "product_gpu.h"
 #include "tape.h"
 
 /* --- matmul: c = a · b ------------------------------------------------------------------------------- */
@@ -101,6 +103,19 @@ static hk_status affine_forward(hk_op_call *c) {
     return hk__product(c->ctx, y_rows, rows, wt, b, false);
 }
 
+/* Those of w and b, in one launch where possible. */
+static hk_status both_gradients(hk_op_call *c, hk_tensor *gw, bool accumulate, hk_tensor *g,
+                                hk_tensor *gt, hk_tensor *x) {
+    bool accumulate_b;
+    hk_tensor *gb = hk__grad_target(c, 2, &accumulate_b);
+    if (!gb) return c->ctx->status;
+    if (HK_ON_GPU(c->ctx) && hk__product_sums_gpu(c->ctx, gw, gt, x, accumulate, gb, accumulate_b))
+        return c->ctx->status;
+    HK_TRY(hk__product(c->ctx, gw, gt, x, NULL, accumulate));
+    hk__sum_to(c->ctx, gb, g, accumulate_b);
+    return c->ctx->status;
+}
+
 /* y = x·wᵀ + b with g (rows, out): ∂L/∂x = g·w, ∂L/∂w = gᵀ·x, ∂L/∂b = Σ_rows g. */
 static hk_status affine_backward(hk_op_call *c) {
     hk_tensor *g = as_rows(c->gout[0]);
@@ -111,13 +126,15 @@ static hk_status affine_backward(hk_op_call *c) {
         if (!gx) return c->ctx->status;
         HK_TRY(hk__product(c->ctx, gx, g, c->in[1], NULL, accumulate));
     }
+    const bool bias = c->n_in == 3 && hk_op_needs(c, 2);
     if (hk_op_needs(c, 1)) {
         hk_tensor *gw = hk__grad_target(c, 1, &accumulate);
         hk_tensor *x = as_rows(c->in[0]), *gt = hk__transposed(g);
         if (!x || !gt) return c->ctx->status;
+        if (bias) return both_gradients(c, gw, accumulate, g, gt, x);
         HK_TRY(hk__product(c->ctx, gw, gt, x, NULL, accumulate));
     }
-    if (c->n_in == 3 && hk_op_needs(c, 2)) HK_TRY(hk_op_add_grad(c, 2, g));
+    if (bias) HK_TRY(hk_op_add_grad(c, 2, g));
     return c->ctx->status;
 }
 

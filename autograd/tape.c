@@ -57,8 +57,9 @@ hk_status hk__blame(hk_context *ctx, const hk_op *op, hk_status status) {
 }
 
 hk_status hk__guard(hk_context *ctx, const hk_op *op, const char *what, hk_tensor *t) {
+    if (HK_ON_GPU(ctx)) hk__gpu_eager(ctx, "the NaN guard looks in");
     const int64_t at = hk__first_nonfinite(ctx, t);
-    if (at < 0) return HK_OK;
+    if (at < 0) return ctx->status;
     char text[160];
     return hk_fail(ctx, HK_ERR_NONFINITE, op->name, "%s %s is not finite at element %lld", what,
                    hk__tensor_text(t, text, sizeof text), (long long)at);

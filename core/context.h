@@ -88,6 +88,20 @@ void hk__steps_free(hk_context *ctx);
 void hk__object_add(hk_context *ctx, hk__object *object, void (*destroy)(hk__object *));
 void hk__object_remove(hk__object *object);
 
+/* What a step has taken so far; what it took later is given back, and any tensor made since is gone. */
+typedef struct hk__step_place {
+    hk__mark memory, gpu_memory, headers;
+} hk__step_place;
+static inline hk__step_place hk__step_mark(const hk_context *ctx) {
+    return (hk__step_place){hk__arena_mark(&ctx->memory), hk__arena_mark(&ctx->gpu_memory),
+                            hk__arena_mark(&ctx->headers[ctx->step % HK_HEADER_RING])};
+}
+static inline void hk__step_rewind(hk_context *ctx, hk__step_place place) {
+    hk__arena_rewind(&ctx->memory, place.memory);
+    hk__arena_rewind(&ctx->gpu_memory, place.gpu_memory);
+    hk__arena_rewind(&ctx->headers[ctx->step % HK_HEADER_RING], place.headers);
+}
+
 /* Scratch for one call: NULL with the sticky error when memory is exhausted. Bracket with
    hk__arena_mark/rewind of ctx->scratch. */
 void *hk__scratch(hk_context *ctx, size_t bytes);

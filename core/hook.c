@@ -4,6 +4,8 @@
 
 #include <stdlib.h>
 
+#include "gpu.h"
+
 /* A hook that lives on between steps is switched on or off: steps are other ones then. */
 static void flip(const hk_hook *hook) {
     if (!hook->of_step)
@@ -77,6 +79,7 @@ void hk__hooks_run(hk__hooks *list, void (*call)(const hk_hook *hook, void *what
     for (hk_hook *hook = list->first; hook; hook = hook->next) {
         if (!hook->fn || hook->off || hook->ran == run) continue;
         hook->ran = run;
+        if (HK_ON_GPU(hook->ctx) && !hook->replays) hk__gpu_eager(hook->ctx, "a hook looks in");
         call(hook, what);
     }
     if (--list->running == 0) sweep(list);

@@ -28,6 +28,7 @@ struct hk_hook {
         ran; /* number of the last run that called it, which calls it once wherever it is put meanwhile */
     bool off;
     bool of_step; /* its memory is the step's */
+    bool replays; /* a step that is replayed, where it is not called, does without it */
 };
 
 /* Adds one at the end. of_step: it ends with the step, whose memory it takes. NULL and the sticky error, under the name

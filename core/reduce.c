@@ -299,20 +299,16 @@ static void squares_block(void *arg, int64_t block, int worker) {
     j->partial[block] = j->k->sum_squares(n, j->x + first * (int64_t)j->size);
 }
 
-static double squares_on_gpu(hk_context *ctx, hk_dtype dtype, const void *x, int64_t n) {
-    double total = NAN;
-    const hk__mark mark = hk__arena_mark(&ctx->gpu_scratch);
-    double *there = hk__gpu_scratch(ctx, sizeof *there);
-    if (there) {
-        hk__reduce_gpu_tables[dtype]->sum_squares(ctx, x, n, there);
-        hk__gpu_read(ctx, &total, there, sizeof total);
-    }
-    hk__arena_rewind(&ctx->gpu_scratch, mark);
-    return total;
-}
-
 double hk__sum_squares(hk_context *ctx, hk_dtype dtype, const void *x, int64_t n) {
-    if (HK_ON_GPU(ctx)) return squares_on_gpu(ctx, dtype, x, n);
+    if (HK_ON_GPU(ctx)) {
+        double all = NAN;
+        const hk__mark start = hk__arena_mark(&ctx->gpu_scratch);
+        double *there = hk__gpu_scratch(ctx, sizeof *there);
+        if (there) hk__reduce_gpu_tables[dtype]->sum_squares(ctx, x, n, there);
+        if (there) hk__gpu_read(ctx, &all, there, sizeof all);
+        hk__arena_rewind(&ctx->gpu_scratch, start);
+        return all;
+    }
     const hk__mark mark = hk__arena_mark(&ctx->scratch);
     const int64_t blocks = ceil_div(n, PART);
     squares_job j = {.k = hk__reduce_tables[hk__stamp_of(ctx, dtype)],

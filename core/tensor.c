@@ -141,16 +141,18 @@ static bool legal(hk_context *ctx, const char *where, hk_dtype dtype, hk_shape s
     return true;
 }
 
-static hk_tensor *out_of_memory(hk_context *ctx, const char *where, hk_dtype dtype,
-                                hk_shape shape) {
-    char text[160];
-    hk_fail(ctx, HK_ERR_MEMORY, where, "no memory for a tensor %s of %s",
-            hk_shape_text(shape, text, sizeof text), hk_dtype_name(dtype));
-    return NULL;
-}
-
 static size_t bytes_of(hk_dtype dtype, hk_shape shape) {
     return (size_t)hk_shape_count(shape) * hk_dtype_size(dtype);
+}
+
+static hk_tensor *out_of_memory(hk_context *ctx, const char *where, hk_dtype dtype,
+                                hk_shape shape) {
+    char text[160], left[96] = "";
+    if (HK_ON_GPU(ctx)) hk__gpu_memory_text(ctx, left, sizeof left);
+    hk_fail(ctx, HK_ERR_MEMORY, where, "no memory for a tensor %s of %s, %.1f MiB%s%s",
+            hk_shape_text(shape, text, sizeof text), hk_dtype_name(dtype),
+            (double)bytes_of(dtype, shape) / 0x1p20, *left ? " on the GPU: " : "", left);
+    return NULL;
 }
 
 hk_tensor *hk__header(hk_context *ctx, hk_dtype dtype, hk_shape shape) {
@@ -388,6 +390,12 @@ void *hk__host_room(hk_tensor *t) {
 
 void hk__host_done(hk_tensor *t, const void *room) {
     if (room != t->data) hk__values_write(t->ctx, t->data, room, bytes_of(t->dtype, t->shape));
+}
+
+hk_tensor hk__near(hk_tensor *t) {
+    hk_tensor view = *t;
+    view.data = (void *)(uintptr_t)hk__host_view(t);
+    return view;
 }
 
 /* Between a GPU and another context: by way of the host's memory, in the source's type. */

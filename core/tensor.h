@@ -61,6 +61,8 @@ const char *hk__tensor_text(const hk_tensor *t, char *buffer, size_t size);
 const void *hk__host_view(hk_tensor *t);
 void *hk__host_room(hk_tensor *t);
 void hk__host_done(hk_tensor *t, const void *room);
+/* t with its elements as hk__host_view gives them, for hk__number_at; data NULL with the sticky error. */
+hk_tensor hk__near(hk_tensor *t);
 
 /* Element i of a contiguous f32 or f64 tensor, in memory of the host. */
 static inline double hk__number_at(const hk_tensor *t, int64_t i) {

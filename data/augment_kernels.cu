@@ -91,7 +91,7 @@ static __device__ void sample(const variants *v, const double *map, const hk_rea
 }
 
 template <class T> static __global__ void __launch_bounds__(BLOCK) vary(variants v) {
-    HK_SHARED_ROOM(hk_real, shared);
+    HK_SHARED(hk_real, shared);
     __shared__ double map[6];
     const int64_t b = blockIdx.x, n = v.h * v.w;
     const int64_t number = v.order ? v.order[(int64_t)*v.place + b] : v.numbers[b], item = v.order ? number : b;

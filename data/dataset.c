@@ -248,6 +248,7 @@ hk_status hk_dataset_scale(hk_dataset *ds, double scale, double shift) {
                        "scale %g and shift %g must be finite floats", scale, shift);
     ds->root->scale = scale;
     ds->root->shift = shift;
+    hk__steps_forget(ctx); /* captured ones scale as before */
     return HK_OK;
 }
 

@@ -5,6 +5,9 @@
    their context; destroying them earlier is optional. Nothing here may be destroyed while something
    made from it is still used: a data set must outlive its loaders and its parts.
 
+   On a GPU a data set in memory is copied there when a loader first needs it, and batches are made
+   there. Items of one's own come through the host, batch by batch.
+
    Functions that make something return NULL, and the others false or a status, with the sticky
    error set; the message names the file. NULL for a data set or a loader is passed through as NULL,
    0, false or HK_ERR_ARGUMENT. */
@@ -98,8 +101,8 @@ typedef struct hk_loader hk_loader;
    What an image gets depends on the context's seed, the epoch and the image's number alone: in a
    part of a data set, its number in the whole. Batch size, order, threads and other images change
    nothing. The bits are the same with every instruction set, as no sums are fused. Across machines
-   they are promised no further than those of sin, cos and exp; a context of HK_F64 makes the same
-   draws and computes in double. */
+   they are promised no further than those of sin, cos and exp, and this goes for a GPU too; a
+   context of HK_F64 makes the same draws and computes in double. */
 typedef struct hk_augment {
     double shift;         /* pixels, along both axes: on ±shift; up to the image's longer side */
     double rotation;      /* degrees, around the middle: on ±rotation; up to 180 */

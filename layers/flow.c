@@ -4,7 +4,8 @@
    Forward hooks on every module without children note its input and output of the step; a hook behind backward reads
    them, and all gradients. It also switches the forward hooks on for steps that are recorded, and off for others, so
    that there what can run fused runs fused. Hooks of the parameters' gradients tell a pass through this network from
-   one through another. The record of a step waits for the update of its weights. */
+   one through another. The record of a step waits for the update of its weights. On a GPU
+   steps between records are replayed (core/step.c), and only counted here. */
 #include "flow.h"
 
 #include <stdlib.h>
@@ -52,6 +53,24 @@ static void report(hk_flow *flow, hk__flow_room *room) {
     if (flow->config.report) flow->config.report(flow->last, flow->config.arg);
 }
 
+/* One more step is over. */
+static void move_on(hk_flow *flow) {
+    flow->due |= flow->config.every == 0 || flow->step % flow->config.every == 0;
+    switch_hooks(flow, flow->due);
+}
+
+/* A step that is recorded, or completes a record, is not replayed. */
+static bool flow_prepare(hk__object *object) {
+    const hk_flow *flow = (const hk_flow *)object;
+    return !flow->waits && !flow->on;
+}
+
+static void flow_replayed(hk__object *object) {
+    hk_flow *flow = (hk_flow *)object;
+    flow->step++;
+    move_on(flow);
+}
+
 static void flow_free(hk__object *object);
 
 static void leave(hk_flow *flow) {
@@ -65,6 +84,7 @@ static void after_backward(hk_context *ctx, void *arg) {
     flow->reached = false;
     if (!flow->net->training) return;
     flow->step++;
+    flow->object.step = ctx->step;
     flow->busy = true;
     const bool recorded = flow->on && flow->due && ctx->step >= flow->from;
     if (flow->waits) {
@@ -80,8 +100,7 @@ static void after_backward(hk_context *ctx, void *arg) {
         flow->waits = true;
         flow->due = false;
     }
-    flow->due |= flow->config.every == 0 || flow->step % flow->config.every == 0;
-    switch_hooks(flow, flow->due);
+    move_on(flow);
     leave(flow);
 }
 
@@ -191,8 +210,10 @@ static bool attach(hk_flow *flow) {
         flow->names[i] = strdup(hk_tensor_name(t));
         flow->reaching[i] = hk_hook_grad(t, note_reached, flow);
         if (!flow->names[i] || !flow->reaching[i]) return false;
+        flow->reaching[i]->replays = true;
     }
     flow->after = hk_hook_backward(flow->object.ctx, after_backward, flow);
+    if (flow->after) flow->after->replays = true;
     return flow->after;
 }
 
@@ -212,6 +233,8 @@ hk_flow *hk_flow_create(hk_module *net, const hk_flow_config *config) {
     hk_flow *flow = calloc(1, sizeof *flow);
     if (flow) {
         hk__object_add(ctx, &flow->object, flow_free);
+        flow->object.prepare = flow_prepare;
+        flow->object.replayed = flow_replayed;
         if (config) flow->config = *config;
         flow->net = net;
         flow->parameters = hk_module_parameters(net);

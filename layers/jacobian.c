@@ -85,12 +85,14 @@ static hk_status copy_input(hk__study *s, hk_tensor *x) {
     s->in = hk_shape_count(x->shape) / s->n;
     s->x = hk_tensor_keep(x);
     if (!hk_require_grad(s->x)) return s->ctx->status;
-    for (int64_t i = 0; i < s->n * s->in; i++)
-        if (!isfinite(hk__number_at(s->x, i)))
-            return hk_fail(s->ctx, HK_ERR_NONFINITE, "jacobian",
-                           "sample %lld has %g at element %lld", (long long)(i / s->in),
-                           hk__number_at(s->x, i), (long long)(i % s->in));
-    return HK_OK;
+    const hk__mark mark = hk__arena_mark(&s->ctx->scratch);
+    const hk_tensor near = hk__near(s->x);
+    for (int64_t i = 0; near.data && i < s->n * s->in; i++)
+        if (!isfinite(hk__number_at(&near, i)))
+            hk_fail(s->ctx, HK_ERR_NONFINITE, "jacobian", "sample %lld has %g at element %lld",
+                    (long long)(i / s->in), hk__number_at(&near, i), (long long)(i % s->in));
+    hk__arena_rewind(&s->ctx->scratch, mark);
+    return s->ctx->status;
 }
 
 /* The recorded pass. A module may hand back its input (dropout), so that is made an operation's result first. */

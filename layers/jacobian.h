@@ -15,7 +15,7 @@ typedef struct hk__study {
     hk_jacobian_config config;
     hk_tensor *x, *y; /* x: a kept copy that requires a gradient */
     int64_t n, in, out;
-    hk__mark memory, headers; /* where products begin */
+    hk__step_place place; /* where products begin */
     hk_jacobian *result;
 } hk__study;
 

@@ -27,26 +27,25 @@ static double *numbers(hk__study *s, int64_t n) {
 
 /* --- products with J and its transpose ----------------------------------------------------------------------- */
 
-static void remember(hk__study *s) {
-    s->memory = hk__arena_mark(&s->ctx->memory);
-    s->headers = hk__arena_mark(&s->ctx->headers[s->ctx->step % HK_HEADER_RING]);
-}
-
-static void forget(hk__study *s) {
-    hk__arena_rewind(&s->ctx->memory, s->memory);
-    hk__arena_rewind(&s->ctx->headers[s->ctx->step % HK_HEADER_RING], s->headers);
-}
-
 static hk_tensor *tensor_of(hk__study *s, const hk_tensor *like, const double *value) {
-    hk_tensor *t = hk__empty(s->ctx, like->dtype, like->shape);
-    for (int64_t i = 0; t && i < hk_shape_count(like->shape); i++) hk__number_put(t, i, value[i]);
+    const hk__mark mark = hk__arena_mark(&s->ctx->scratch);
+    hk_tensor *t = hk__empty(s->ctx, like->dtype, like->shape), near = *like;
+    near.data = t ? hk__host_room(t) : NULL;
+    for (int64_t i = 0; near.data && i < hk_shape_count(like->shape); i++)
+        hk__number_put(&near, i, value[i]);
+    if (near.data) hk__host_done(t, near.data);
+    hk__arena_rewind(&s->ctx->scratch, mark);
     return t;
 }
 
 static hk_status read_into(hk__study *s, hk_tensor *t, double *value) {
+    const hk__mark mark = hk__arena_mark(&s->ctx->scratch);
     t = t ? hk_contiguous(t) : NULL;
-    for (int64_t i = 0; t && i < hk_shape_count(t->shape); i++) value[i] = hk__number_at(t, i);
-    forget(s);
+    const hk_tensor near = t ? hk__near(t) : (hk_tensor){.data = NULL};
+    for (int64_t i = 0; near.data && i < hk_shape_count(t->shape); i++)
+        value[i] = hk__number_at(&near, i);
+    hk__arena_rewind(&s->ctx->scratch, mark);
+    hk__step_rewind(s->ctx, s->place);
     return s->ctx->status;
 }
 
@@ -190,7 +189,7 @@ static hk_status spectral_norm(hk__study *s) {
            *product = numbers(s, n * (s->in > s->out ? s->in : s->out));
     const bidiagonal b = {numbers(s, rounds), numbers(s, rounds), numbers(s, n), numbers(s, n)};
     HK_TRY(s->ctx->status);
-    remember(s);
+    s->place = hk__step_mark(s->ctx);
     memset(u, 0, sizeof *u * (size_t)(n * s->out));
     for (int64_t i = 0; i < n; i++) b.above[i] = b.size[i] = b.change[i] = 0;
     while (!r->converged && r->iterations < s->config.iterations) {
@@ -224,7 +223,7 @@ static hk_status mean_square(hk__study *s) {
     double *u = numbers(s, s->n * s->out), *v = numbers(s, s->n * s->in),
            *square = numbers(s, s->n * probes);
     if (!u || !v || !square) return s->ctx->status;
-    remember(s);
+    s->place = hk__step_mark(s->ctx);
     for (int p = 0; p < probes; p++) {
         signs(s, p, u);
         HK_TRY(reverse_product(s, u, v));
@@ -292,7 +291,7 @@ static hk_status full_spectrum(hk__study *s, double *spectrum) {
     double *j = numbers(s, group * count * longer), *unit = numbers(s, s->n * count),
            *row = numbers(s, s->n * longer), *values = numbers(s, s->n * count);
     if (!j || !unit || !row || !values) return s->ctx->status;
-    remember(s);
+    s->place = hk__step_mark(s->ctx);
     for (int64_t first = 0; first < s->n; first += group) {
         const int64_t here = s->n - first < group ? s->n - first : group;
         HK_TRY(full_jacobians(s, first, here, unit, row, j));
@@ -317,7 +316,7 @@ static hk_status spectral_radius(hk__study *s) {
     double *v = gaussian(s, "jacobian/radius"), *u = numbers(s, s->n * s->out),
            *growth = numbers(s, s->n);
     if (!v || !u || !growth) return s->ctx->status;
-    remember(s);
+    s->place = hk__step_mark(s->ctx);
     for (int64_t i = 0; i < s->n; i++) growth[i] = 0;
     for (int k = 0; k < 2 * half; k++) {
         HK_TRY(forward_product(s, v, u));

@@ -3,7 +3,9 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "gpu.h"
 #include "module.h"
+#include "norm_kernels.h"
 
 typedef struct norm {
     double eps, momentum;
@@ -127,6 +129,12 @@ static void move(hk_tensor *running, hk_tensor *batch, double momentum, double s
 /* The running variance takes the unbiased variance of the batch. */
 static void move_buffers(const norm *a, const hk_tensor *x, hk_tensor *mean, hk_tensor *var) {
     const double count = (double)hk_shape_count(x->shape) / (double)x->shape.dim[1];
+    if (HK_ON_GPU(x->ctx)) {
+        hk__norm_gpu_tables[x->dtype]->move(x->ctx, x->shape.dim[1], mean->data, var->data,
+                                            a->momentum, count / (count - 1), a->mean->data,
+                                            a->var->data, a->batches->data);
+        return;
+    }
     move(a->mean, mean, a->momentum, 1);
     move(a->var, var, a->momentum, count / (count - 1));
     int32_t *batches = a->batches->data;

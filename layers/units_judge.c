@@ -79,8 +79,7 @@ static hk_tensor *bias_of(const hk_module *m) {
 static int64_t count_dead_by_bias(const hk__units_place *p) {
     hk_tensor *bias = p->normed || !p->sloped ? NULL : bias_of(p->source);
     if (!bias || hk_shape_count(bias->shape) != p->h.units || p->z.units != p->h.units) return -1;
-    hk_tensor here = *bias;
-    here.data = (void *)(uintptr_t)hk__host_view(bias);
+    const hk_tensor here = hk__near(bias);
     int64_t count = 0;
     for (int64_t k = 0; here.data && k < p->h.units; k++)
         count += p->unit[k].dead && hk__number_at(&here, k) < -3 * sqrt(variance_of(&p->z, k));
@@ -104,7 +103,7 @@ static int64_t count_dead_positions(hk_context *ctx, const hk__units_place *p) {
                           .data = p->steepest,
                           .dtype = p->size == sizeof(double) ? HK_F64 : HK_F32,
                           .shape = HK_SHAPE(p->view.units, p->view.inner)};
-    steepest.data = (void *)(uintptr_t)hk__host_view(&steepest);
+    steepest = hk__near(&steepest);
     int64_t count = 0;
     for (int64_t k = 0; steepest.data && k < p->view.units; k++)
         for (int64_t i = k * p->view.inner; i < (k + 1) * p->view.inner; i++)

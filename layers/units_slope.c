@@ -34,13 +34,6 @@ bool hk__units_per_channel(const hk_module *activation) {
     return false;
 }
 
-/* A tensor as the host can look at it. */
-static hk_tensor here(hk_tensor *t) {
-    hk_tensor view = *t;
-    view.data = (void *)(uintptr_t)hk__host_view(t);
-    return view;
-}
-
 /* The activation with all its parameters where the host can look at them. */
 typedef struct near {
     hk__activation_state state;
@@ -51,7 +44,7 @@ static void bring_near(const hk__activation_state *a, near *to) {
     to->state = *a;
     for (int k = 0; k < a->spec.info->n_params; k++) {
         if (!a->params[k]) continue;
-        to->params[k] = here(a->params[k]);
+        to->params[k] = hk__near(a->params[k]);
         to->state.params[k] = &to->params[k];
     }
 }
@@ -64,7 +57,7 @@ static hk_status own_slope(const hk__activation_state *a, hk__units_view view, h
     hk_activation_spec spec = a->spec;
     near n;
     bring_near(a, &n);
-    hk_tensor from = here(z), to = *out;
+    hk_tensor from = hk__near(z), to = *out;
     to.data = hk__host_room(out);
     const int64_t count = to.data && ctx->status == HK_OK ? hk_shape_count(z->shape) : 0;
     for (int64_t i = 0; i < count; i++) {

@@ -7,7 +7,8 @@
 #include "hk_stats.h"
 #include "module.h"
 #include "optimizer.h"
-#include "tape.h"
+#include "stats.h"
+#include "values.h"
 
 HK_BEGIN_DECLS
 
@@ -28,6 +29,7 @@ typedef struct hk__watched_parameter {
         *grad; /* kept copies: at the start; before this step; gradient at the end of the last */
     bool had_grad;               /* grad holds that of the last step */
     bool reached, pulled, moved; /* by a gradient; by one that is not 0; from the start */
+    bool asks;                   /* reached in this pass: is the gradient 0? */
     bool trained;                /* the optimizer has it, with a rate above 0 */
     double equal;                /* share of units equal to another one, when all was over */
 } hk__watched_parameter;
@@ -80,6 +82,12 @@ typedef struct hk__derivative {
     int64_t checked;
 } hk__derivative;
 
+/* What is looked at of each parameter or layer, in memory of the context: on a GPU read in one piece. */
+typedef struct hk__doctor_seen {
+    hk__moments moments;
+    double apart2, length2; /* |x - y|², |x|² */
+} hk__doctor_seen;
+
 typedef struct hk__doctor {
     hk_context *ctx;
     hk_module *net;
@@ -92,6 +100,7 @@ typedef struct hk__doctor {
     hk_hook *before, *after; /* on the network, and on backward */
     hk_tensor **probes;      /* batches, for a look at the units */
     int n_probes;
+    hk__doctor_seen *seen, *read; /* one for each parameter or layer; read: a copy on the host */
 
     /* the current step */
     int64_t step;     /* from 1 */
@@ -121,6 +130,8 @@ typedef struct hk__doctor {
 
 /* --- doctor_watch.c: hooks -------------------------------------------------------------------- */
 
+/* to = from, of one shape and type, both contiguous. */
+void hk__doctor_copy(hk_tensor *to, const hk_tensor *from);
 hk_status hk__doctor_watch(hk__doctor *d);
 void hk__doctor_unwatch(hk__doctor *d);
 /* Around a call of config.train. */

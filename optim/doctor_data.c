@@ -141,6 +141,30 @@ static hk_status keep_labels(hk_context *ctx, hk__data *data, const int32_t *lab
     return HK_OK;
 }
 
+/* x and label: in memory of the host. */
+static void add_batch(hk_context *ctx, hk__data *data, const hk_tensor *x, const int32_t *label,
+                      int64_t rows) {
+    add_features(data, x, rows);
+    /* Samples that the last batch added now learn which labels came after them. */
+    for (int64_t i = data->last_begin; label && i < data->kept; i++) {
+        const int64_t row = data->label[BATCH_AFTER][i];
+        data->label[BATCH_AFTER][i] = row < rows ? label[row] : -1;
+    }
+    data->last_begin = data->kept;
+    for (int64_t r = 0; r < rows; r++) {
+        const int64_t had = data->kept;
+        keep_row(data, x, r, label, rows);
+        /* Its row for now; the label when the next batch has come. */
+        if (data->kept > had) data->label[BATCH_AFTER][had] = (int32_t)r;
+    }
+    if (label) {
+        if (add_labels(ctx, data, label, rows) != HK_OK) return;
+        if (keep_labels(ctx, data, label, rows) != HK_OK) return;
+    }
+    data->batches++;
+    data->samples += rows;
+}
+
 hk_status hk__doctor_data_add(hk_context *ctx, hk__data *data, int64_t probe, hk_tensor *x,
                               hk_tensor *y, hk_tensor *out) {
     if (!x || x->shape.rank < 1 || (x->dtype != HK_F32 && x->dtype != HK_F64)) return HK_OK;
@@ -154,26 +178,11 @@ hk_status hk__doctor_data_add(hk_context *ctx, hk__data *data, int64_t probe, hk
         HK_TRY(start(ctx, data, probe, features, classes ? out->shape.dim[1] : 0));
     if (features != data->features) return HK_OK;
     hk_tensor *labels = classes && data->classes == out->shape.dim[1] ? hk_contiguous(y) : NULL;
-    const int32_t *label = labels ? labels->data : NULL;
-    add_features(data, flat, rows);
-    /* Samples that the last batch added now learn which labels came after them. */
-    for (int64_t i = data->last_begin; label && i < data->kept; i++) {
-        const int64_t row = data->label[BATCH_AFTER][i];
-        data->label[BATCH_AFTER][i] = row < rows ? label[row] : -1;
-    }
-    data->last_begin = data->kept;
-    for (int64_t r = 0; r < rows; r++) {
-        const int64_t had = data->kept;
-        keep_row(data, flat, r, label, rows);
-        /* Its row for now; the label when the next batch has come. */
-        if (data->kept > had) data->label[BATCH_AFTER][had] = (int32_t)r;
-    }
-    if (label) {
-        HK_TRY(add_labels(ctx, data, label, rows));
-        HK_TRY(keep_labels(ctx, data, label, rows));
-    }
-    data->batches++;
-    data->samples += rows;
+    const hk__mark mark = hk__arena_mark(&ctx->scratch);
+    const hk_tensor here = hk__near(flat);
+    const int32_t *label = labels ? hk__host_view(labels) : NULL;
+    if (ctx->status == HK_OK) add_batch(ctx, data, &here, label, rows);
+    hk__arena_rewind(&ctx->scratch, mark);
     return ctx->status;
 }
 

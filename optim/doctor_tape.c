@@ -12,21 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct place {
-    hk__mark memory, headers;
-} place;
-
-static hk__arena *headers_of(hk_context *ctx) { return &ctx->headers[ctx->step % HK_HEADER_RING]; }
-
-static place mark(hk_context *ctx) {
-    return (place){hk__arena_mark(&ctx->memory), hk__arena_mark(headers_of(ctx))};
-}
-
-static void rewind_to(hk_context *ctx, place p) {
-    hk__arena_rewind(&ctx->memory, p.memory);
-    hk__arena_rewind(headers_of(ctx), p.headers);
-}
-
 static hk_status forward(hk_context *ctx, const hk__node *node, hk_tensor *const *in,
                          hk_tensor **out) {
     hk_op_call c = {.ctx = ctx,
@@ -59,7 +44,7 @@ static hk_tensor *stand_in(hk_tensor *t, hk_tensor *(*made)[HK_OP_MAX_OUT]) {
 double hk__doctor_replay(hk_context *ctx, const hk_tensor *loss) {
     const hk__node *last = loss->node;
     if (!last || ctx->status != HK_OK) return NAN;
-    const place start = mark(ctx);
+    const hk__step_place start = hk__step_mark(ctx);
     hk_tensor *(*made)[HK_OP_MAX_OUT] = calloc((size_t)last->index + 1, sizeof *made);
     hk_tensor **in = NULL;
     int room = 0;
@@ -78,7 +63,7 @@ double hk__doctor_replay(hk_context *ctx, const hk_tensor *loss) {
     }
     free(made);
     free(in);
-    rewind_to(ctx, start);
+    hk__step_rewind(ctx, start);
     return value;
 }
 
@@ -93,6 +78,7 @@ typedef struct trial {
     const hk__node *node;
     hk_tensor **in, **gin, **u; /* inputs off every kink; gradients; weights of the outputs */
     hk_tensor *out[HK_OP_MAX_OUT];
+    hk_tensor *near_in, *near_gin, *near_u; /* the same where the host can look at them */
 } trial;
 
 static hk_random draws(const char *what, int64_t node, int i) {
@@ -107,28 +93,32 @@ static double rms_of(const hk_tensor *t) {
 }
 
 /* A copy of t where no element stands on a kink, such as a relu's at 0 or between the places of a pool. */
-static hk_tensor *off_kinks(hk_tensor *t, int64_t node, int i) {
+static hk_tensor *off_kinks(hk_tensor *t, int64_t node, int i, hk_tensor *near) {
     hk_tensor *copy = hk__empty(t->ctx, t->dtype, t->shape);
     if (!copy) return NULL;
     hk__copy(t->ctx, copy, t, false);
     const hk_random random = draws("base", node, i);
     const double rms = rms_of(copy), least = rms > 0 ? rms : 1;
-    for (int64_t k = 0; k < hk_shape_count(t->shape); k++) {
-        const double x = hk__number_at(copy, k), z = hk_random_normal(random, (uint64_t)k);
-        hk__number_put(copy, k, x != 0 ? x * (1 + JITTER * z) : JITTER * least * z);
+    *near = hk__near(copy);
+    for (int64_t k = 0; near->data && k < hk_shape_count(t->shape); k++) {
+        const double x = hk__number_at(near, k), z = hk_random_normal(random, (uint64_t)k);
+        hk__number_put(near, k, x != 0 ? x * (1 + JITTER * z) : JITTER * least * z);
     }
-    return copy;
+    if (near->data) hk__host_done(copy, near->data);
+    return near->data ? copy : NULL;
 }
 
-/* <u, out>, and the length of the float rounding in it. flat: copies of what was weighed. */
-static double weigh(const trial *t, hk_tensor *const *out, hk_tensor **flat, double *noise) {
+/* <u, out>, and the length of the float rounding in it. flat: copies of what was weighed, for the host; data NULL:
+   nothing was. */
+static double weigh(const trial *t, hk_tensor *const *out, hk_tensor *flat, double *noise) {
     double sum = 0, squares = 0;
     for (int k = 0; k < t->node->n_out; k++) {
-        flat[k] = t->u[k] ? hk__empty(t->ctx, out[k]->dtype, out[k]->shape) : NULL;
-        if (!flat[k]) continue;
-        hk__copy(t->ctx, flat[k], out[k], false);
-        for (int64_t i = 0; i < hk_shape_count(flat[k]->shape); i++) {
-            const double term = hk__number_at(flat[k], i) * hk__number_at(t->u[k], i);
+        hk_tensor *copy = t->u[k] ? hk__empty(t->ctx, out[k]->dtype, out[k]->shape) : NULL;
+        if (!copy) continue;
+        hk__copy(t->ctx, copy, out[k], false);
+        flat[k] = hk__near(copy);
+        for (int64_t i = 0; flat[k].data && i < hk_shape_count(copy->shape); i++) {
+            const double term = hk__number_at(&flat[k], i) * hk__number_at(&t->near_u[k], i);
             sum += term;
             squares += term * term;
         }
@@ -145,42 +135,48 @@ typedef struct way {
     double noise; /* of numeric, by rounding */
 } way;
 
-static double distance(const trial *t, hk_tensor *const *a, hk_tensor *const *b) {
+static double distance(const trial *t, const hk_tensor *a, const hk_tensor *b) {
     double sum = 0;
     for (int k = 0; k < t->node->n_out; k++)
-        for (int64_t i = 0; a[k] && b[k] && i < hk_shape_count(a[k]->shape); i++) {
-            const double apart = hk__number_at(a[k], i) - hk__number_at(b[k], i);
+        for (int64_t i = 0; a[k].data && b[k].data && i < hk_shape_count(a[k].shape); i++) {
+            const double apart = hk__number_at(&a[k], i) - hk__number_at(&b[k], i);
             sum += apart * apart;
         }
     return sum;
 }
 
 static way go(trial *t, int i, int direction, double step) {
-    hk_tensor *base = t->in[i], *out[HK_OP_MAX_OUT], *flat[2][HK_OP_MAX_OUT] = {{NULL}};
+    hk_context *ctx = t->ctx;
+    hk_tensor *base = t->in[i], *out[HK_OP_MAX_OUT], flat[2][HK_OP_MAX_OUT] = {{{NULL}}};
+    const hk_tensor *near = &t->near_in[i];
     const hk_random random = draws("direction", t->node->index * DIRECTIONS + direction, i);
-    const place start = mark(t->ctx);
+    const hk__step_place start = hk__step_mark(ctx);
+    const hk__mark scratch = hk__arena_mark(&ctx->scratch);
     double at[2] = {NAN, NAN};
     way w = {.analytic = 0};
     for (int side = 0; side < 2; side++) {
-        hk_tensor *moved = hk__empty(t->ctx, base->dtype, base->shape);
-        if (!moved) break;
+        hk_tensor *moved = hk__empty(ctx, base->dtype, base->shape), to = *base;
+        to.data = moved ? hk__host_room(moved) : NULL;
+        if (!to.data) break;
         const double h = side ? step : -step;
         for (int64_t k = 0; k < hk_shape_count(base->shape); k++) {
-            const double x = hk__number_at(base, k);
+            const double x = hk__number_at(near, k);
             const double v = x * hk_random_normal(random, (uint64_t)k);
-            hk__number_put(moved, k, x + h * v);
+            hk__number_put(&to, k, x + h * v);
             /* What the float has really moved by. */
-            w.analytic += hk__number_at(t->gin[i], k) * (hk__number_at(moved, k) - x) / h / 2;
+            w.analytic += hk__number_at(&t->near_gin[i], k) * (hk__number_at(&to, k) - x) / h / 2;
         }
+        hk__host_done(moved, to.data);
         t->in[i] = moved;
-        if (forward(t->ctx, t->node, t->in, out) == HK_OK)
+        if (forward(ctx, t->node, t->in, out) == HK_OK)
             at[side] = weigh(t, out, flat[side], &w.noise);
         t->in[i] = base;
     }
     w.numeric = (at[1] - at[0]) / (2 * step);
     w.spread = distance(t, flat[0], flat[1]) / (4 * step * step);
     w.noise /= 2 * step;
-    rewind_to(t->ctx, start);
+    hk__arena_rewind(&ctx->scratch, scratch);
+    hk__step_rewind(ctx, start);
     return w;
 }
 
@@ -224,14 +220,18 @@ static bool prepare(trial *t) {
         if (!node->out[k]->grad) continue;
         t->u[k] = hk__empty(ctx, node->out[k]->dtype, node->out[k]->shape);
         if (!t->u[k]) return false;
+        t->near_u[k] = *t->u[k];
+        t->near_u[k].data = hk__host_room(t->u[k]);
+        if (!t->near_u[k].data) return false;
         reached = true;
         const hk_random random = draws("weights", node->index, k);
         for (int64_t i = 0; i < hk_shape_count(t->u[k]->shape); i++)
-            hk__number_put(t->u[k], i, hk_random_normal(random, (uint64_t)i));
+            hk__number_put(&t->near_u[k], i, hk_random_normal(random, (uint64_t)i));
+        hk__host_done(t->u[k], t->near_u[k].data);
     }
     for (int i = 0; i < node->n_in; i++) {
         hk_tensor *x = node->in[i];
-        t->in[i] = x->requires ? off_kinks(x, node->index, i) : x;
+        t->in[i] = x->requires ? off_kinks(x, node->index, i, &t->near_in[i]) : x;
         t->gin[i] = x->requires ? hk__empty(ctx, x->dtype, x->shape) : NULL;
         if (!t->in[i] || (x->requires && !t->gin[i])) return false;
         if (t->gin[i]) t->gin[i]->clean = true;
@@ -253,27 +253,36 @@ static bool backward(trial *t) {
     t->ctx->tape->inside++;
     const hk_status status = node->op->backward(&c);
     t->ctx->tape->inside--;
-    for (int i = 0; i < node->n_in; i++)
-        if (t->gin[i]) hk__grad_settle(t->gin[i]);
+    for (int i = 0; i < node->n_in; i++) {
+        if (!t->gin[i]) continue;
+        hk__grad_settle(t->gin[i]);
+        t->near_gin[i] = hk__near(t->gin[i]);
+    }
     return status == HK_OK && t->ctx->status == HK_OK;
 }
 
 /* The worst error over the inputs of a node. */
 static double check_node(hk_context *ctx, const hk__node *node) {
-    const place start = mark(ctx);
+    const hk__step_place start = hk__step_mark(ctx);
+    const hk__mark scratch = hk__arena_mark(&ctx->scratch);
     const size_t n = (size_t)(node->n_in + node->n_out);
     trial t = {.ctx = ctx, .node = node};
     t.in = calloc(2 * n, sizeof *t.in);
+    t.near_in = calloc(2 * n, sizeof *t.near_in);
     double worst = 0;
-    if (t.in) {
+    if (t.in && t.near_in) {
         t.gin = t.in + node->n_in;
         t.u = t.gin + node->n_in;
+        t.near_gin = t.near_in + node->n_in;
+        t.near_u = t.near_gin + node->n_in;
         if (prepare(&t) && backward(&t))
             for (int i = 0; i < node->n_in; i++)
                 if (t.gin[i]) worst = fmax(worst, error_of(&t, i));
     }
     free(t.in);
-    rewind_to(ctx, start);
+    free(t.near_in);
+    hk__arena_rewind(&ctx->scratch, scratch);
+    hk__step_rewind(ctx, start);
     return worst;
 }
 

@@ -61,25 +61,18 @@ static hk_status look(hk__doctor *d, hk_units *units, hk__worst *worst) {
     return HK_OK;
 }
 
-static void swap(void *a, void *b, size_t size) {
-    char *x = a, *y = b;
-    for (size_t i = 0; i < size; i++) {
-        const char c = x[i];
-        x[i] = y[i];
-        y[i] = c;
-    }
-}
-
-static size_t bytes_of(const hk_tensor *t) {
-    return (size_t)hk_shape_count(t->shape) * hk_dtype_size(t->dtype);
+static void swap(hk_tensor *a, hk_tensor *b) {
+    hk_tensor *was = hk_tensor_keep(a);
+    if (!was) return;
+    hk__doctor_copy(a, b);
+    hk__doctor_copy(b, was);
+    hk_tensor_destroy(was);
 }
 
 /* The weights and buffers of the start for those of the end, and back. */
 static void exchange(hk__doctor *d) {
-    for (int i = 0; i < d->n_params; i++)
-        swap(d->params[i].param->data, d->params[i].start->data, bytes_of(d->params[i].param));
-    for (int i = 0; i < d->n_buffers; i++)
-        swap(d->net->all_buffers[i]->data, d->buffers[i]->data, bytes_of(d->buffers[i]));
+    for (int i = 0; i < d->n_params; i++) swap(d->params[i].param, d->params[i].start);
+    for (int i = 0; i < d->n_buffers; i++) swap(d->net->all_buffers[i], d->buffers[i]);
 }
 
 hk_status hk__doctor_look_at_units(hk__doctor *d) {

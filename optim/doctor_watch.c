@@ -7,21 +7,47 @@
 #include <stdlib.h>
 #include <string.h>
 
+static size_t bytes_of(const hk_tensor *t) {
+    return (size_t)hk_shape_count(t->shape) * hk_dtype_size(t->dtype);
+}
+
+void hk__doctor_copy(hk_tensor *to, const hk_tensor *from) {
+    hk__values_copy(to->ctx, to->data, from->data, bytes_of(from));
+}
+
+/* |x - y|² to *to; |x|² if y is NULL. Both contiguous. */
+static void look_apart(const hk_tensor *x, const hk_tensor *y, double *to) {
+    hk__squares_apart(x->ctx, x->dtype, x->data, y ? y->data : NULL, hk_shape_count(x->shape), to);
+}
+
+static void read_seen(hk__doctor *d, int n) {
+    hk__values_read(d->ctx, d->read, d->seen, (size_t)n * sizeof *d->seen);
+}
+
 /* --- hooks ------------------------------------------------------------------------------------ */
+
+/* Whether its gradient could be one of the last step. */
+static bool may_be_left_over(const hk__watched_parameter *p) {
+    return p->trained && p->had_grad && !p->param->grad->clean;
+}
 
 /* Whether any gradient is still that of the last step: backward would add to it. */
 static void look_for_left_overs(hk__doctor *d) {
     d->looked = true;
     if (!d->stepped) return;
     d->zero_checks++;
+    bool any = false;
     for (int i = 0; i < d->n_params; i++) {
-        hk__watched_parameter *p = &d->params[i];
-        const hk_tensor *now = p->param->grad;
-        if (!p->trained || !p->had_grad || now->clean) continue;
-        const size_t size = (size_t)hk_shape_count(now->shape) * hk_dtype_size(now->dtype);
-        if (memcmp(now->data, p->grad->data, size) != 0) continue;
-        if (!(hk__sum_squares(d->ctx, now->dtype, now->data, hk_shape_count(now->shape)) > 0))
-            continue;
+        const hk__watched_parameter *p = &d->params[i];
+        if (!may_be_left_over(p)) continue;
+        any = true;
+        look_apart(p->param->grad, p->grad, &d->seen[i].apart2);
+        look_apart(p->param->grad, NULL, &d->seen[i].length2);
+    }
+    if (any) read_seen(d, d->n_params);
+    for (int i = 0; i < d->n_params; i++) {
+        const hk__watched_parameter *p = &d->params[i];
+        if (!may_be_left_over(p) || !(d->read[i].apart2 == 0 && d->read[i].length2 > 0)) continue;
         d->not_zeroed++;
         snprintf(d->left_over, sizeof d->left_over, "%s", hk_tensor_name(p->param));
         return;
@@ -61,22 +87,45 @@ static void on_begin(hk_module *m, hk_tensor *x, hk_tensor *y, void *arg) {
 }
 
 static void on_gradient(hk_tensor *t, hk_tensor *grad, void *arg) {
+    (void)t, (void)grad;
     hk__watched_parameter *p = arg;
     p->reached = true;
-    if (!p->pulled &&
-        hk__sum_squares(t->ctx, grad->dtype, grad->data, hk_shape_count(grad->shape)) > 0)
-        p->pulled = true;
+    p->asks = !p->pulled;
+}
+
+/* Of parameters that no gradient but 0 has reached so far. */
+static void look_for_pulls(hk__doctor *d) {
+    bool any = false;
+    for (int i = 0; i < d->n_params; i++) {
+        const hk__watched_parameter *p = &d->params[i];
+        any |= p->asks;
+        if (p->asks) look_apart(p->param->grad, NULL, &d->seen[i].length2);
+    }
+    if (any) read_seen(d, d->n_params);
+    for (int i = 0; i < d->n_params; i++) {
+        hk__watched_parameter *p = &d->params[i];
+        if (p->asks) p->pulled = d->read[i].length2 > 0;
+        p->asks = false;
+    }
+}
+
+static void look_at_lengths(hk__doctor *d) {
+    for (int i = 0; i < d->n_layers; i++) {
+        hk_tensor *grad = d->layers[i].out ? hk_grad(d->layers[i].out) : NULL;
+        if (grad) hk__moments_of(grad, &d->seen[i].moments);
+    }
+    read_seen(d, d->n_layers);
+    for (int i = 0; i < d->n_layers; i++)
+        if (d->layers[i].out && hk_grad(d->layers[i].out))
+            d->layers[i].length = hk__stats_of(&d->read[i].moments).l2;
 }
 
 static void on_backward(hk_context *ctx, void *arg) {
     (void)ctx;
     hk__doctor *d = arg;
     d->backward = true;
-    for (int i = 0; d->step == 1 && i < d->n_layers; i++) {
-        hk__watched *w = &d->layers[i];
-        hk_tensor *grad = w->out ? hk_grad(w->out) : NULL;
-        if (grad) w->length = hk_tensor_stats(grad).l2;
-    }
+    look_for_pulls(d);
+    if (d->step == 1) look_at_lengths(d);
 }
 
 /* --- adding and removing them ----------------------------------------------------------------- */
@@ -126,7 +175,10 @@ hk_status hk__doctor_watch(hk__doctor *d) {
     d->layers = calloc((size_t)count_leaves(d->net), sizeof *d->layers);
     d->params = calloc((size_t)params.count + 1, sizeof *d->params);
     d->buffers = calloc((size_t)buffers.count + 1, sizeof(hk_tensor *));
-    if (!d->layers || !d->params || !d->buffers)
+    const size_t most = (size_t)(count_leaves(d->net) + params.count + 1);
+    d->seen = hk__values_alloc(ctx, most * sizeof *d->seen, true);
+    d->read = calloc(most, sizeof *d->read);
+    if (!d->layers || !d->params || !d->buffers || !d->seen || !d->read)
         return hk_fail(ctx, HK_ERR_MEMORY, "doctor", "no memory");
     note_leaves(d, d->net);
     for (int i = 0; i < d->n_layers; i++) {
@@ -161,14 +213,12 @@ void hk__doctor_unwatch(hk__doctor *d) {
     free(d->layers);
     free(d->params);
     free(d->buffers);
+    hk__values_free(d->ctx, d->seen);
+    free(d->read);
     d->n_layers = d->n_params = d->n_buffers = 0;
 }
 
 /* --- a step ----------------------------------------------------------------------------------- */
-
-static size_t bytes_of(const hk_tensor *t) {
-    return (size_t)hk_shape_count(t->shape) * hk_dtype_size(t->dtype);
-}
 
 void hk__doctor_before_step(hk__doctor *d) {
     d->backward = false;
@@ -176,59 +226,70 @@ void hk__doctor_before_step(hk__doctor *d) {
     d->input = NULL;
     d->optimizer_steps = hk_optimizer_steps(d->opt);
     for (int i = 0; i < d->n_layers; i++) d->layers[i].out = NULL;
-    for (int i = 0; i < d->n_params; i++)
-        memcpy(d->params[i].before->data, d->params[i].param->data, bytes_of(d->params[i].param));
+    for (int i = 0; i < d->n_params; i++) hk__doctor_copy(d->params[i].before, d->params[i].param);
 }
 
-/* Weights = before + factor·(now - before); `now` has what they are. */
-static void place_weights(hk__doctor *d, char *const *now, double factor) {
-    for (int i = 0; i < d->n_params; i++) {
-        hk_tensor *p = d->params[i].param;
-        hk_tensor there = *p;
-        there.data = now[i];
+/* Weights = before + factor·(now - before), both in memory of the host. */
+static void place_weights(hk__doctor *d, const hk_tensor *before, const hk_tensor *now,
+                          double factor) {
+    hk_context *ctx = d->ctx;
+    const hk__mark mark = hk__arena_mark(&ctx->scratch);
+    for (int i = 0; i < d->n_params; i++, hk__arena_rewind(&ctx->scratch, mark)) {
+        hk_tensor *p = d->params[i].param, to = *p;
+        to.data = hk__host_room(p);
+        if (!to.data) return;
         for (int64_t k = 0; k < hk_shape_count(p->shape); k++) {
-            const double from = hk__number_at(d->params[i].before, k);
-            hk__number_put(p, k, from + factor * (hk__number_at(&there, k) - from));
+            const double from = hk__number_at(&before[i], k);
+            hk__number_put(&to, k, from + factor * (hk__number_at(&now[i], k) - from));
         }
+        hk__host_done(p, to.data);
     }
 }
 
 /* Tries the update of this step at other lengths: is there a better rate? */
 static void search(hk__doctor *d, const hk_tensor *loss, hk__search *s, double before,
                    double after) {
-    char **now = calloc((size_t)d->n_params + 1, sizeof *now);
-    bool ok = now;
+    hk_context *ctx = d->ctx;
+    const hk__mark mark = hk__arena_mark(&ctx->scratch);
+    const size_t n = (size_t)d->n_params;
+    hk_tensor *before_here = hk__scratch(ctx, n * sizeof *before_here);
+    hk_tensor *now = hk__scratch(ctx, n * sizeof *now);
+    bool ok = before_here && now;
     for (int i = 0; ok && i < d->n_params; i++) {
-        now[i] = malloc(bytes_of(d->params[i].param) + 1);
-        ok = now[i];
-        if (ok) memcpy(now[i], d->params[i].param->data, bytes_of(d->params[i].param));
+        hk_tensor *p = d->params[i].param;
+        before_here[i] = hk__near(d->params[i].before);
+        now[i] = *p;
+        now[i].data = hk__scratch(ctx, bytes_of(p));
+        ok = now[i].data && before_here[i].data;
+        if (ok) hk__values_read(ctx, now[i].data, p->data, bytes_of(p));
     }
     *s = (hk__search){.done = ok, .loss = before, .own = after, .best = before, .factor = 0};
     for (int k = -8; ok && k <= 12; k++) {
         const double factor = pow(10, k / 2.0);
-        place_weights(d, now, factor);
+        place_weights(d, before_here, now, factor);
         const double there = hk__doctor_replay(d->ctx, loss);
         if (!(there < s->best)) continue;
         s->best = there;
         s->factor = factor;
     }
-    for (int i = 0; now && i < d->n_params; i++) {
-        if (ok) memcpy(d->params[i].param->data, now[i], bytes_of(d->params[i].param));
-        free(now[i]);
-    }
-    free(now);
+    for (int i = 0; ok && i < d->n_params; i++)
+        hk__values_write(ctx, d->params[i].param->data, now[i].data, bytes_of(&now[i]));
+    hk__arena_rewind(&ctx->scratch, mark);
 }
 
 static void note_updates(hk__doctor *d) {
     bool any = false;
+    for (int i = 0; i < d->n_params; i++)
+        look_apart(d->params[i].param, d->params[i].before, &d->seen[i].apart2);
+    read_seen(d, d->n_params);
     for (int i = 0; i < d->n_params; i++) {
         hk__watched_parameter *p = &d->params[i];
-        const bool moved = memcmp(p->before->data, p->param->data, bytes_of(p->param)) != 0;
+        const bool moved = d->read[i].apart2 != 0;
         any |= moved;
         p->moved |= moved;
         const hk_tensor *grad = p->param->grad;
         p->had_grad = grad && !grad->clean;
-        if (p->had_grad) memcpy(p->grad->data, grad->data, bytes_of(grad));
+        if (p->had_grad) hk__doctor_copy(p->grad, grad);
     }
     d->stepped = d->opt ? hk_optimizer_steps(d->opt) > d->optimizer_steps : any;
     d->updates += d->stepped;
@@ -236,9 +297,11 @@ static void note_updates(hk__doctor *d) {
 
 static bool is_finite(hk_tensor *t) { return !t || hk__first_nonfinite(t->ctx, t) < 0; }
 
+/* Behind note_updates: a way that is finite leads to a finite weight. */
 static void note_nonfinite(hk__doctor *d, const hk_doctor_step *made, double loss) {
     bool finite = isfinite(loss) && is_finite(made->out);
-    for (int i = 0; finite && i < d->n_params; i++) finite = is_finite(d->params[i].param);
+    for (int i = 0; finite && i < d->n_params; i++)
+        finite = isfinite(d->read[i].apart2) || is_finite(d->params[i].param);
     if (finite || d->nonfinite_step > 0) return;
     d->nonfinite_step = d->step;
     hk__doctor_find_nonfinite(d);
@@ -270,19 +333,21 @@ void hk__doctor_after_step(hk__doctor *d, const hk_doctor_step *made) {
 
 /* Share of rows of a weight, biases included, that are equal to another row: such units compute, and learn, the
    same. */
-static double equal_rows(const hk_tensor *weight, const hk_tensor *bias) {
+static double equal_rows(hk_tensor *weight, hk_tensor *bias) {
     const int64_t rows = weight->shape.dim[0];
     if (rows < 2) return 0;
+    const hk__mark mark = hk__arena_mark(&weight->ctx->scratch);
     const size_t one = hk_dtype_size(weight->dtype), size = bytes_of(weight) / (size_t)rows;
-    const char *w = weight->data, *b = bias ? bias->data : NULL;
+    const char *w = hk__host_view(weight), *b = bias ? hk__host_view(bias) : NULL;
     int64_t equal = 0;
-    for (int64_t i = 0; i < rows; i++) {
+    for (int64_t i = 0; i < rows && weight->ctx->status == HK_OK; i++) {
         bool same = false;
         for (int64_t k = 0; !same && k < rows; k++)
             same = k != i && memcmp(w + (size_t)i * size, w + (size_t)k * size, size) == 0 &&
                    (!b || memcmp(b + (size_t)i * one, b + (size_t)k * one, one) == 0);
         equal += same;
     }
+    hk__arena_rewind(&weight->ctx->scratch, mark);
     return (double)equal / (double)rows;
 }
 

@@ -98,13 +98,12 @@ static hk_status check_all(hk_context *ctx, const hk_optimizer_class *cls, hk_pa
     return HK_OK;
 }
 
-/* State lies where updates are computed. */
-static bool on_device(const hk_optimizer *opt) {
-    return HK_ON_GPU(opt->object.ctx) && opt->builtin != NULL;
-}
+/* Whether state and updates are on a GPU. A macro, so that without CUDA nothing of a GPU's is linked at any level of
+   optimization. */
+#define ON_DEVICE(opt) (HK_ON_GPU((opt)->object.ctx) && (opt)->builtin != NULL)
 
 static void free_memory(hk_optimizer *opt) {
-    if (on_device(opt)) {
+    if (ON_DEVICE(opt)) {
         hk__optimizer_gpu_close(opt);
         hk__values_free(opt->object.ctx, opt->state);
         opt->state = NULL;
@@ -139,7 +138,8 @@ static hk_optimizer *out_of_memory(hk_optimizer *opt, hk_context *ctx, const cha
 
 /* A step that is replayed computes on the GPU what it did before, with the numbers of its turn. */
 static bool prepare_replay(hk__object *object) {
-    return hk__optimizer_gpu_cells((hk_optimizer *)object);
+    hk_optimizer *opt = (hk_optimizer *)object;
+    return ON_DEVICE(opt) && hk__optimizer_gpu_cells(opt);
 }
 
 static void replayed(hk__object *object) {
@@ -167,7 +167,7 @@ hk_optimizer *hk__optimizer_new(hk_context *ctx, const hk_optimizer_class *cls,
     fill_slots(opt, params);
     if (cls->n_state > 0 && opt->lines > 0) {
         const size_t bytes = (size_t)cls->n_state * (size_t)opt->lines * HK_ALIGN;
-        opt->state = on_device(opt) ? hk__values_alloc(ctx, bytes, true) : hk__alloc(bytes, true);
+        opt->state = ON_DEVICE(opt) ? hk__values_alloc(ctx, bytes, true) : hk__alloc(bytes, true);
         if (!opt->state) return out_of_memory(opt, ctx, cls->name);
     }
     opt->cls = *cls;
@@ -177,12 +177,12 @@ hk_optimizer *hk__optimizer_new(hk_context *ctx, const hk_optimizer_class *cls,
     opt->lr = lr;
     cut_segments(opt);
     opt->shared = worth_sharing(opt->lines, cls->n_state);
-    if (on_device(opt) && hk__optimizer_gpu_open(opt) != HK_OK) {
+    if (ON_DEVICE(opt) && hk__optimizer_gpu_open(opt) != HK_OK) {
         free_memory(opt);
         return NULL;
     }
     hk__object_add(ctx, &opt->object, destroy);
-    if (on_device(opt)) {
+    if (ON_DEVICE(opt)) {
         opt->object.prepare = prepare_replay;
         opt->object.replayed = replayed;
         opt->object.report = hk__optimizer_report_norm;
@@ -209,7 +209,7 @@ size_t hk__optimizer_state_bytes(const hk_optimizer *opt) {
 
 void hk__optimizer_state_read(const hk_optimizer *opt, void *to) {
     const size_t bytes = hk__optimizer_state_bytes(opt);
-    if (on_device(opt))
+    if (ON_DEVICE(opt))
         hk__values_read(opt->object.ctx, to, opt->state, bytes);
     else if (bytes > 0)
         memcpy(to, opt->state, bytes);
@@ -217,7 +217,7 @@ void hk__optimizer_state_read(const hk_optimizer *opt, void *to) {
 
 void hk__optimizer_state_write(hk_optimizer *opt, const void *from) {
     const size_t bytes = hk__optimizer_state_bytes(opt);
-    if (on_device(opt))
+    if (ON_DEVICE(opt))
         hk__values_write(opt->object.ctx, opt->state, from, bytes);
     else if (bytes > 0)
         memcpy(opt->state, from, bytes);
@@ -254,9 +254,9 @@ hk_status hk_optimizer_group(hk_optimizer *opt, hk_parameters params, double lr_
         if (contains(params, opt->slots[i].param)) opt->slots[i].group = opt->n_groups;
     opt->n_groups++;
     cut_segments(opt);
-    if (!on_device(opt)) return HK_OK;
     hk__steps_forget(ctx);
-    return hk__optimizer_gpu_segments(opt);
+    if (ON_DEVICE(opt)) return hk__optimizer_gpu_segments(opt);
+    return HK_OK;
 }
 
 const char *hk_optimizer_name(const hk_optimizer *opt) { return opt ? opt->cls.name : ""; }

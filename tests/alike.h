@@ -3,7 +3,7 @@
 #ifndef HK_ALIKE_H
 #define HK_ALIKE_H
 
-#include "gpu_fixture.h"
+#include "gpu_pair.h"
 
 /* NaN where the other has NaN, the same infinities, else `tolerance` times 1 + the largest finite element apart. */
 static inline void assert_alike(const char *name, hk_tensor *want, hk_tensor *got,

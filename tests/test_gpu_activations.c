@@ -4,6 +4,7 @@
 #include "activation.h"
 #include "activation_fixture.h"
 #include "gpu_pair.h"
+#include "hk_layers.h"
 
 /* Values from -100 to 100, dense near 0, and special ones where no sums are made of them. */
 static hk_tensor *arguments(hk_context *ctx, hk_dtype dtype, hk_shape shape, bool specials) {
@@ -118,16 +119,82 @@ static void test_activations(void **state) {
                 for (int how = 0; how < GIVEN; how++) {
                     const hk_activation_info *row = hk_activation_row(NULL, i);
                     if (how != NUMBERS && row->n_params == 0) continue;
-                    if ((how == CHANNELS || how == MIXED) && of[s].rank < 3) continue;
+                    if ((how == CHANNELS || how == MIXED) && of[s].rank < 2) continue;
                     check_activation(activation_text(row), d ? HK_F64 : HK_F32, of[s], (given)how);
                 }
     for (int i = 0; activation_setting(i); i++)
         check_activation(activation_setting(i), HK_F32, of[1], SCALARS);
 }
 
+/* --- as modules: random ones, functions of a row, small networks --------------------------------------------------- */
+
+typedef struct run {
+    hk_module *m;
+    hk_tensor *x, *y;
+} run;
+
+/* Two steps in training, so that gradients are added to and buffers move. */
+static run run_module(hk_context *ctx, const char *text, hk_shape shape, const run *from) {
+    run r = {.m = hk_activation(ctx, text)};
+    if (!r.m || hk_module_build(r.m, shape, NULL) != HK_OK)
+        fail_msg("%s: %s", text, hk_error_message(ctx));
+    const hk_parameters p = hk_module_parameters(r.m);
+    for (int i = 0; i < p.count; i++) {
+        if (from)
+            must(hk_tensor_copy(p.items[i], hk_module_parameters(from->m).items[i]));
+        else
+            for (int64_t k = 0; k < hk_tensor_count(p.items[i]); k++)
+                element_put(p.items[i], k,
+                            element_get(p.items[i], k) + 0.25 * sin(3.0 * (double)k + i));
+    }
+    r.x = hk_require_grad(seeded(ctx, HK_F32, shape, text, -2, 2, 0));
+    for (int step = 0; step < 2; step++) {
+        r.y = hk_forward(r.m, r.x);
+        if (!r.y) fail_msg("%s: %s", text, hk_error_message(ctx));
+        hk_tensor *g = seeded(ctx, HK_F32, hk_tensor_shape(r.y), "gradient", -1, 1, 0);
+        must(hk_backward_from(ctx, r.y, g));
+        if (step == 0) must(hk_step_end(ctx));
+    }
+    return r;
+}
+
+static void check_module(const char *text, hk_shape shape) {
+    const run want = run_module(cpu, text, shape, NULL), got = run_module(gpu, text, shape, &want);
+    char name[128];
+    snprintf(name, sizeof name, "module %s, rank %d", text, shape.rank);
+    expect_equal(name, "y", want.y, got.y, 1e-5);
+    expect_equal(name, "gradient of x", hk_grad(want.x), hk_grad(got.x), 1e-4);
+    const hk_parameters p = hk_module_parameters(want.m), q = hk_module_parameters(got.m);
+    for (int i = 0; i < p.count; i++)
+        expect_equal(name, hk_tensor_name(p.items[i]), hk_grad(p.items[i]), hk_grad(q.items[i]),
+                     1e-4);
+    hk_module_destroy(want.m);
+    hk_module_destroy(got.m);
+    forget();
+}
+
+static void test_modules(void **state) {
+    (void)state;
+    static const hk_shape of[] = {{2, {5, 12}}, {4, {3, 12, 3, 5}}, {4, {2, 4, 4, 4}}};
+    static const char *const more[] = {
+        "maxout:k=3",      "maxout:k=4",      "glu:half=first",      "prelu:per=channel",
+        "apl:per=channel",  "softplus:learn=yes", "acon_c:per=channel"};
+    for (int s = 0; s < COUNT(of); s++) {
+        for (int i = 0; i < HK__ROW_COUNT; i++) {
+            const hk_activation_info *row = hk_activation_row(NULL, i);
+            if (activation_needs_images(row)) continue;
+            check_module(activation_text(row), of[s]);
+        }
+        for (int i = 0; i < COUNT(more); i++)
+            if (of[s].dim[1] == 12 || strcmp(more[i], "maxout:k=3") != 0)
+                check_module(more[i], of[s]);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_activations),
+        cmocka_unit_test(test_modules),
     };
     return cmocka_run_group_tests(tests, open_both, close_both);
 }

@@ -1,7 +1,7 @@
 /* ctest: labels=unit timeout=120 */
 /* test_gpu_pool.c: pooling on a GPU against the CPU: forward, backward, forward mode, of random settings and sizes.
    SPDX-License-Identifier: MIT */
-#include "gpu_fixture.h"
+#include "gpu_pair.h"
 #include "pool_fixture.h"
 
 enum { CASES = 120, NUMBERS = 4 * PLANE };

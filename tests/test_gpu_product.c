@@ -145,9 +145,41 @@ static void of_a_network(void **state) {
     same("again", first, again, 0);
 }
 
+/* Gradients of w and b in one launch, also added to what is there, and where that launch cannot be taken. */
+static void of_a_layer(void **state) {
+    const sides *s = *state;
+    GPU_OR_SKIP(s);
+    static const int64_t sizes[][3] = {
+        {64, 784, 128}, {5, 3, 4}, {64, 128, 10}, {33, 40, 70}, {4200, 3, 2}};
+    for (int64_t i = 0; i < COUNT(sizes); i++)
+        for (int dtype = HK_F32; dtype <= HK_F64; dtype++) {
+            const int64_t rows = sizes[i][0], in = sizes[i][1], outs = sizes[i][2];
+            hk_tensor *grad[2][3];
+            for (int side = 0; side < 2; side++) {
+                hk_context *ctx = side ? s->cpu : s->gpu;
+                const hk_dtype t = (hk_dtype)dtype;
+                hk_tensor *p[] = {numbers(ctx, t, HK_SHAPE(rows, in), "x"),
+                                  numbers(ctx, t, HK_SHAPE(outs, in), "w"),
+                                  numbers(ctx, t, HK_SHAPE(outs), "b")};
+                for (int k = 0; k < 3; k++) p[k] = hk_require_grad(hk_tensor_keep(p[k]));
+                for (int twice = 0; twice < 2; twice++) {
+                    hk_tensor *y = hk_affine(p[0], p[1], p[2]);
+                    must(hk_backward_from(ctx, y, numbers(ctx, t, hk_tensor_shape(y), "g")));
+                }
+                for (int k = 0; k < 3; k++) grad[side][k] = hk_grad(p[k]);
+            }
+            for (int k = 0; k < 3; k++)
+                same("gradient", grad[0][k], grad[1][k], tolerance[dtype] * sqrt((double)rows));
+            must(hk_step_end(s->gpu));
+            must(hk_step_end(s->cpu));
+            while (s->gpu->kept) hk_tensor_destroy(s->gpu->kept);
+            while (s->cpu->kept) hk_tensor_destroy(s->cpu->kept);
+        }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_layout),
-                                       cmocka_unit_test(leading_axes), cmocka_unit_test(by_cublas),
-                                       cmocka_unit_test(of_a_network)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_layout), cmocka_unit_test(leading_axes), cmocka_unit_test(by_cublas),
+        cmocka_unit_test(of_a_network), cmocka_unit_test(of_a_layer)};
     return cmocka_run_group_tests(tests, open_sides, close_sides);
 }

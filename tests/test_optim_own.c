@@ -42,7 +42,8 @@ static double *train_lion(int threads, double max_value, int64_t *count) {
         new_gradients(&t, step);
         assert_int_equal(hk_optimizer_step(opt), HK_OK);
     }
-    assert_int_equal(hk__pool_parallel_regions(ctx->pool) - before, threads > 1 ? 3 : 0);
+    assert_int_equal(hk__pool_parallel_regions(ctx->pool) - before,
+                     threads > 1 && !on_gpu() ? 3 : 0); /* with a GPU on copies, alone */
     double *w = snapshot(&t, count);
     check_gaps(&t, t.w);
     net_free(&t);

@@ -225,6 +225,43 @@ static void copies(void **state) {
     hk_context_destroy(far);
 }
 
+static void values_where_the_host_reads(void **state) {
+    hk_context *ctx = *state;
+    hk_tensor *t = kept(ctx, HK_F64, HK_SHAPE(2, 3), (const double[]){1, 2, 3, 4, 5, 6});
+    assert_memory_equal(hk_tensor_values(t), ((double[]){1, 2, 3, 4, 5, 6}), 48);
+    if (!on_gpu()) assert_ptr_equal(hk_tensor_values(t), hk_tensor_data(t));
+    const double *turned = hk_tensor_values(hk_transpose(t, 0, 1));
+    assert_memory_equal(turned, ((double[]){1, 4, 2, 5, 3, 6}), 48);
+    assert_null(hk_tensor_values(NULL));
+    hk_tensor *old = hk_full(ctx, HK_F32, HK_SHAPE(2), 1);
+    must(hk_step_end(ctx));
+    assert_null(hk_tensor_values(old));
+    expect_error(ctx, HK_ERR_STALE, "tensor_values");
+}
+
+static void sums_over_steps(void **state) {
+    hk_context *ctx = *state;
+    hk_tensor *sum = hk_tensor_new(ctx, HK_F32, HK_SHAPE(2, 2));
+    for (int step = 1; step <= 3; step++) {
+        const float v[] = {(float)step, 0.5f, -1, 10};
+        hk_tensor *t = hk_constant(ctx, HK_F32, HK_SHAPE(2, 2), v);
+        must(hk_tensor_add(sum, hk_transpose(t, 0, 1)));
+        must(hk_step_end(ctx));
+    }
+    must(hk_context_wait(ctx));
+    assert_values("sum", sum, 4, (const double[]){6, -3, 1.5, 30}, 0);
+    assert_int_equal(hk_tensor_add(sum, NULL), HK_ERR_ARGUMENT);
+    assert_int_equal(hk_tensor_add(sum, hk_full(ctx, HK_F32, HK_SHAPE(4), 1)), HK_ERR_SHAPE);
+    expect_error(ctx, HK_ERR_SHAPE, "(2, 2)", "(4)");
+    assert_int_equal(hk_tensor_add(sum, hk_full(ctx, HK_F64, HK_SHAPE(2, 2), 1)), HK_ERR_DTYPE);
+    expect_error(ctx, HK_ERR_DTYPE, "f64");
+    assert_int_equal(hk_tensor_add(hk_full(ctx, HK_F32, HK_SHAPE(2, 2), 1), sum), HK_ERR_ARGUMENT);
+    expect_error(ctx, HK_ERR_ARGUMENT, "no kept tensor");
+    hk_tensor *numbers = hk_tensor_new(ctx, HK_I32, HK_SHAPE(2));
+    assert_int_equal(hk_tensor_add(numbers, numbers), HK_ERR_DTYPE);
+    expect_error(ctx, HK_ERR_DTYPE, "i32");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shapes),
@@ -234,6 +271,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(facts, setup, teardown),
         cmocka_unit_test_setup_teardown(elements, setup, teardown),
         cmocka_unit_test_setup_teardown(copies, setup, teardown),
+        cmocka_unit_test_setup_teardown(values_where_the_host_reads, setup, teardown),
+        cmocka_unit_test_setup_teardown(sums_over_steps, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

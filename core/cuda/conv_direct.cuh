@@ -3,11 +3,11 @@
 
    A tile has little to sum there, and its columns share nothing. Here a thread has 2 x 2 places of the output: it reads
    what their windows cover once, keeps it in registers, and goes through the weights of some output channels, which lie in
-   shared memory. What becomes of the sums, the tile's job says (conv_tile.cuh). */
+   shared memory. What becomes of the sums, the job says (conv_gather.cuh). */
 #ifndef HK_CONV_DIRECT_CUH
 #define HK_CONV_DIRECT_CUH
 
-#include "conv_tile.cuh"
+#include "conv_gather.cuh"
 
 enum { HK__DIRECT_THREADS = 128, HK__DIRECT_ROWS = 8 };
 

@@ -81,9 +81,10 @@ static __device__ inline void store(const operand &o, const hk__vector<hk_real> 
     }
 }
 
-/* A group's part of a stretch: ROWS x columns sums for each thread. */
+/* A group's part of a stretch: ROWS x columns sums for each thread; of a's rows alone too if asked for. */
 template <class C, int GROUPS>
-static __device__ inline void multiply(const hk_real *a, const hk_real *b, hk_real (*sum)[C::columns]) {
+static __device__ inline void multiply(const hk_real *a, const hk_real *b, hk_real (*sum)[C::columns], bool sums,
+                                       hk_real *row_sum) {
     const int group = threadIdx.x / (THREADS / GROUPS), t = threadIdx.x % (THREADS / GROUPS);
     const int row = t / C::across * ROWS, column = t % C::across * C::columns;
     a += group * (C::depth / GROUPS) * C::stride + row;
@@ -95,6 +96,9 @@ static __device__ inline void multiply(const hk_real *a, const hk_real *b, hk_re
         for (int i = 0; i < ROWS; i++) left[i] = a[i];
 #pragma unroll
         for (int i = 0; i < C::columns; i++) right[i] = b[i];
+        if (sums)
+#pragma unroll
+            for (int i = 0; i < ROWS; i++) row_sum[i] += left[i];
 #pragma unroll
         for (int i = 0; i < ROWS; i++)
 #pragma unroll
@@ -123,6 +127,22 @@ static __device__ inline void finish(const hk__gpu_product &p, hk_real (*sum)[C:
     }
 }
 
+/* Of a's rows: they are the same in all threads across, so the first of them has them. */
+template <class C, int TILE, int GROUPS>
+static __device__ inline void finish_sums(const hk__gpu_product &p, const hk_real *row_sum, hk_real *room, int64_t row0) {
+    const int group = threadIdx.x / (THREADS / GROUPS), t = threadIdx.x % (THREADS / GROUPS);
+    __syncthreads(); /* nobody reads room any more */
+    if (t % C::across == 0)
+        for (int i = 0; i < ROWS; i++) room[group * TILE + t / C::across * ROWS + i] = row_sum[i];
+    __syncthreads();
+    const int64_t row = row0 + threadIdx.x;
+    if (threadIdx.x >= TILE || row >= p.m) return;
+    hk_real total = room[threadIdx.x];
+    for (int g = 1; g < GROUPS; g++) total += room[g * TILE + threadIdx.x];
+    hk_real *to = (hk_real *)p.sums + row;
+    *to = p.accumulate_sums ? *to + total : total;
+}
+
 template <int TILE, int GROUPS>
 static __global__ void __launch_bounds__(THREADS) product(const hk__gpu_product p, bool whole_a, bool whole_b) {
     typedef cut<TILE, GROUPS> C;
@@ -132,7 +152,8 @@ static __global__ void __launch_bounds__(THREADS) product(const hk__gpu_product 
     const operand a = {(const hk_real *)p.a + blockIdx.y * p.step_a, p.lda, p.m, p.k, !p.trans_a, whole_a};
     const operand b = {(const hk_real *)p.b + blockIdx.y * p.step_b, p.ldb, p.n, p.k, p.trans_b, whole_b};
     hk__vector<hk_real> next_a[C::loads], next_b[C::loads];
-    hk_real sum[ROWS][C::columns] = {};
+    hk_real sum[ROWS][C::columns] = {}, row_sum[ROWS] = {};
+    const bool sums = p.sums && column0 == 0;
     fetch<C, TILE>(a, row0, 0, next_a);
     fetch<C, TILE>(b, column0, 0, next_b);
     int turn = 0;
@@ -145,9 +166,10 @@ static __global__ void __launch_bounds__(THREADS) product(const hk__gpu_product 
             fetch<C, TILE>(a, row0, k0 + C::depth, next_a);
             fetch<C, TILE>(b, column0, k0 + C::depth, next_b);
         }
-        multiply<C, GROUPS>(panel_a, panel_b, sum);
+        multiply<C, GROUPS>(panel_a, panel_b, sum, sums, row_sum);
     }
     finish<C, TILE, GROUPS>(p, sum, room, row0, column0);
+    if (sums) finish_sums<C, TILE, GROUPS>(p, row_sum, room, row0);
 }
 
 static bool whole(const void *p, int64_t ld, int64_t step) {

@@ -8,7 +8,7 @@
 HK_BEGIN_DECLS
 
 typedef struct hk__gemm_gpu {
-    /* Any p with count <= 65535, bias included, in one launch. */
+    /* Any p with count <= 65535, bias and sums included, in one launch. */
     void (*run)(hk_context *ctx, const hk__gpu_product *p);
 } hk__gemm_gpu;
 

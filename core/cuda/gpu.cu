@@ -93,6 +93,7 @@ void hk__gpu_close(hk_context *ctx) {
 
 void *hk__gpu_alloc(hk_context *ctx, size_t bytes, bool zero) {
     void *p = NULL;
+    ctx->gpu->allocations++;
     if (cudaMalloc(&p, bytes ? bytes : 1) != cudaSuccess) {
         (void)cudaGetLastError();
         return NULL;
@@ -100,6 +101,8 @@ void *hk__gpu_alloc(hk_context *ctx, size_t bytes, bool zero) {
     if (zero) hk__gpu_zero(ctx, p, bytes);
     return p;
 }
+
+uint64_t hk__gpu_allocations(const hk_context *ctx) { return ctx->gpu->allocations; }
 
 void hk__gpu_free(hk_context *ctx, void *p) {
     if (!p) return;

@@ -23,6 +23,8 @@ void hk__gpu_close(hk_context *ctx);
 /* Memory of its own: NULL, and the caller says for what, when it is exhausted. zero: all bytes 0. */
 void *hk__gpu_alloc(hk_context *ctx, size_t bytes, bool zero);
 void hk__gpu_free(hk_context *ctx, void *p);
+/* How often the device was asked for memory: not in steady steps (tests count). */
+uint64_t hk__gpu_allocations(const hk_context *ctx);
 /* Memory for one call; bracket with hk__arena_mark/rewind of ctx->gpu_scratch. NULL with the sticky error. */
 void *hk__gpu_scratch(hk_context *ctx, size_t bytes);
 /* "9.8 GiB are taken, 1.2 GiB free" for messages. */

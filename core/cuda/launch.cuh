@@ -28,6 +28,7 @@ struct hk__gpu {
     void *staging;      /* pinned, for writes */
     size_t staging_used;
 
+    uint64_t allocations;
     struct hk__cublas *blas; /* opened at first use */
     char name[160];
 };

@@ -64,7 +64,6 @@ static void take_count(batch *l, hk__gpu_product *p) {
     int longest = 0;
     for (int i = 1; i < l->rank; i++)
         if (l->dim[i] > l->dim[longest]) longest = i;
-    p->count = 1;
     if (l->rank == 0) return;
     p->count = l->dim[longest];
     p->step_a = l->a[longest];
@@ -99,8 +98,8 @@ static void run_all(hk_context *ctx, const batch *l, const hk__gpu_product *firs
     }
 }
 
-hk_status hk__product_gpu(hk_context *ctx, hk_tensor *out, const hk__matrix *a, const hk__matrix *b,
-                          hk_tensor *bias, bool accumulate) {
+static hk__gpu_product product_of(const hk_tensor *out, const hk__matrix *a, const hk__matrix *b,
+                                  bool accumulate) {
     const int r = out->shape.rank;
     hk__gpu_product p;
     memset(&p, 0, sizeof p);
@@ -108,6 +107,7 @@ hk_status hk__product_gpu(hk_context *ctx, hk_tensor *out, const hk__matrix *a, 
     p.m = out->shape.dim[r - 2];
     p.n = out->shape.dim[r - 1];
     p.k = a->t->shape.dim[a->t->shape.rank - 1];
+    p.count = 1;
     p.a = a->t->data;
     p.lda = a->ld;
     p.trans_a = a->transposed;
@@ -117,6 +117,12 @@ hk_status hk__product_gpu(hk_context *ctx, hk_tensor *out, const hk__matrix *a, 
     p.c = out->data;
     p.ldc = p.n;
     p.accumulate = accumulate;
+    return p;
+}
+
+hk_status hk__product_gpu(hk_context *ctx, hk_tensor *out, const hk__matrix *a, const hk__matrix *b,
+                          hk_tensor *bias, bool accumulate) {
+    hk__gpu_product p = product_of(out, a, b, accumulate);
     batch leading = {.rank = 0};
     collect(&leading, out, a->t, b->t);
     stack(&leading, &p);
@@ -130,4 +136,17 @@ hk_status hk__product_gpu(hk_context *ctx, hk_tensor *out, const hk__matrix *a, 
     }
     if (!empty) run_all(ctx, &leading, &p, own);
     return ctx->status;
+}
+
+bool hk__product_sums_gpu(hk_context *ctx, hk_tensor *out, hk_tensor *a, hk_tensor *b,
+                          bool accumulate, hk_tensor *sums, bool accumulate_sums) {
+    hk__matrix left, right;
+    if (out->shape.rank != 2 || !hk__as_matrix(ctx, a, &left) || !hk__as_matrix(ctx, b, &right))
+        return false;
+    hk__gpu_product p = product_of(out, &left, &right, accumulate);
+    if (p.m * p.n * p.k == 0 || !is_own(&p)) return false;
+    p.sums = sums->data;
+    p.accumulate_sums = accumulate_sums;
+    hk__gemm_gpu_tables[p.dtype]->run(ctx, &p);
+    return true;
 }

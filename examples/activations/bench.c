@@ -88,7 +88,8 @@ static int parse(bench *b, int argc, char **argv) {
         return options_bad_value(&b->opts, "shape", b->shape_text,
                                  "sizes from 1, at most 2147483648 elements together");
     if (b->naive && device_of(b->device) == HK_CPU)
-        return options_bad_value(&b->opts, "device", b->device, "cuda with --naive");
+        return options_refuse(&b->opts, "--naive: a GPU alone is held against compositions (try "
+                                        "--device cuda --naive)");
     if (!b->as_json || !b->as_csv) return OPTIONS_GO;
     fprintf(stderr, "%s: --json and --csv: choose one of them\n", b->opts.program);
     return EXIT_BAD_INPUT;
@@ -197,11 +198,14 @@ static bool measure_all(bench *b) {
 
 hk_tensor *bench_drawn(hk_context *ctx, const char *stream, hk_shape shape) {
     hk_tensor *t = hk_tensor_new(ctx, HK_F32, shape);
-    float *at = values_take(t);
     const hk_random random = hk_random_stream(1, stream, 0);
     const int64_t n = hk_tensor_count(t);
+    const bool here = hk_context_describe(ctx).device == HK_CPU;
+    float *at = here ? hk_tensor_data(t) : malloc((size_t)n * sizeof *at + 1);
     for (int64_t i = 0; at && i < n; i++)
         at[i] = i < DRAWN ? (float)hk_random_normal(random, (uint64_t)i) : at[i - DRAWN];
+    if (here) return t;
+    if (t && !at) hk_fail(ctx, HK_ERR_MEMORY, "bench", "no memory");
     values_put(t, at);
     return t;
 }

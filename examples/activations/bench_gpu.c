@@ -28,8 +28,8 @@ typedef struct composition {
     const char *name, *row, *part[PARTS_MOST];
 } composition;
 static const composition compositions[COMPOSED_MOST] = {
-    {"mish", "mish, composed", {"softplus", "tanh"}},
-    {"silu", "silu, composed", {"sigmoid", NULL}},
+    {"mish", "mish by ops", {"softplus", "tanh"}},
+    {"silu", "silu by ops", {"sigmoid", NULL}},
 };
 static const char *const composes[COMPOSED_MOST] = {"mish", "silu"};
 

@@ -11,6 +11,8 @@
 
 #include "json.h"
 
+enum { COLUMNS = 80 };
+
 static const char *const pass_name[PASSES] = {"forward", "backward", "both"};
 static const char *const memory_name[BANDWIDTH_KINDS] = {
     [COPY_PLAIN] = "copy_plain",
@@ -132,31 +134,53 @@ static void print_pass(const bench_report *r, int pass) {
 
 /* --- what a GPU is held against ----------------------------------------------------------------- */
 
-/* Where the CPU takes less time, or by how much the GPU is faster at least. */
-static void print_cpu(const bench_report *r) {
-    if (r->cpu.threads == 0) return;
+/* Prints one of a list's items from column `at`, on a line of its own if need be; the column behind
+   it. */
+static int print_item(int at, const char *name, double seconds) {
+    char text[96];
+    const int length = snprintf(text, sizeof text, " %s (%.1f us)", name, seconds * 1e6);
+    const bool fits = at + length < COLUMNS;
+    printf("%s%s", fits ? "" : "\n  ", text);
+    return fits ? at + length : 2 + length;
+}
+
+/* Where the CPU takes less time. */
+static bool print_lost(const bench_report *r, int pass) {
+    int at = 0;
+    for (int i = 0; i < r->count; i++) {
+        const bench_row *row = &r->rows[i];
+        if (!(row->cpu[pass] > 0 && row->cpu[pass] < row->pass[pass].median)) continue;
+        if (at == 0) at = printf("the CPU is faster, %s:", pass_name[pass]);
+        at = print_item(at, row->name, row->cpu[pass]);
+    }
+    if (at > 0) printf("\n");
+    return at > 0;
+}
+
+/* By how much the GPU is faster at least. */
+static void print_gain(const bench_report *r) {
     double least = INFINITY;
     const char *at = "", *of = "";
-    bool lost = false;
-    printf("\nthe CPU (%s, %d thread%s) ", r->cpu.isa, r->cpu.threads,
-           r->cpu.threads == 1 ? "" : "s");
     for (int i = 0; i < r->count; i++)
         for (int pass = 0; pass < PASSES; pass++) {
             const bench_row *row = &r->rows[i];
-            if (!(row->cpu[pass] > 0)) continue;
             const double times = row->cpu[pass] / row->pass[pass].median;
-            if (times < 1) {
-                printf("%s %s %s (%.1f us)", lost ? "," : "is faster at:", row->name,
-                       pass_name[pass], row->cpu[pass] * 1e6);
-                lost = true;
-            } else if (times < least) {
-                least = times;
-                at = row->name;
-                of = pass_name[pass];
-            }
+            if (!(row->cpu[pass] > 0 && times < least)) continue;
+            least = times;
+            at = row->name;
+            of = pass_name[pass];
         }
-    if (!lost) printf("is slower at all of them, %.3g times at least (%s, %s)", least, at, of);
-    printf("\n");
+    printf("the CPU is faster at none; the GPU is %.3g times as fast at least (%s, %s)\n", least,
+           at, of);
+}
+
+static void print_cpu(const bench_report *r) {
+    bool lost = false;
+    if (r->cpu.threads == 0) return;
+    printf("\nheld against the CPU, %s, %d thread%s\n", r->cpu.isa, r->cpu.threads,
+           r->cpu.threads == 1 ? "" : "s");
+    for (int pass = 0; pass < PASSES; pass++) lost = print_lost(r, pass) || lost;
+    if (!lost) print_gain(r);
 }
 
 static const bench_row *find_row(const bench_report *r, const char *name) {
@@ -168,14 +192,14 @@ static const bench_row *find_row(const bench_report *r, const char *name) {
 static void print_composed(const bench_report *r) {
     for (int k = 0; k < r->composed; k++) {
         char name[64];
-        snprintf(name, sizeof name, "%s, composed", r->composes[k]);
+        snprintf(name, sizeof name, "%s by ops", r->composes[k]);
         const bench_row *one = find_row(r, r->composes[k]), *several = find_row(r, name);
         if (!one || !several) continue;
-        printf("%s%s as one operation is", k ? "" : "\n", r->composes[k]);
+        printf("%s%s over %s, times as fast:", k ? "" : "\n", r->composes[k], name);
         for (int pass = 0; pass < PASSES; pass++)
-            printf("%s %.2f times as fast %s", pass ? "," : "",
-                   several->pass[pass].median / one->pass[pass].median, pass_name[pass]);
-        printf(" as composed\n");
+            printf(" %s %.2f%s", pass_name[pass],
+                   several->pass[pass].median / one->pass[pass].median,
+                   pass + 1 < PASSES ? "," : "\n");
     }
 }
 

@@ -1,8 +1,10 @@
 /* main.c: activations: every activation function, as list, numbers, facts, curves and speed.
    SPDX-License-Identifier: MIT */
-#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "commands.h"
+#include "options.h"
 #include "subcommands.h"
 
 static const subcommand list[] = {
@@ -26,7 +28,21 @@ static const char *const examples[] = {
     NULL,
 };
 
+/* Some numbers of one activation are no work for a GPU. */
+static bool wants_device(int argc, char **argv) {
+    if (argc < 2 || strcmp(argv[1], "bench") == 0) return false;
+    for (int i = 2; i < argc; i++)
+        if (strncmp(argv[i], "--device", 8) == 0) return true;
+    return false;
+}
+
 int main(int argc, char **argv) {
+    if (wants_device(argc, argv)) {
+        fprintf(stderr,
+                "activations %s: --device: a GPU would gain nothing here (bench takes it)\n",
+                argv[1]);
+        return EXIT_BAD_INPUT;
+    }
     return subcommands_run(
         &(subcommands){
             .name = "activations",

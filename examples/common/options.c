@@ -82,6 +82,11 @@ int options_bad_value(const options *opts, const char *name, const char *value,
     return EXIT_BAD_INPUT;
 }
 
+int options_refuse(const options *opts, const char *text) {
+    fprintf(stderr, "%s: %s\n", opts->program, text);
+    return EXIT_BAD_INPUT;
+}
+
 /* "a whole number from 1 to 65536", "a number above 0", "a number from 0 to below 1" */
 static int bad_number(const options *opts, const option_row *row, const char *value) {
     char text[128];

@@ -71,6 +71,9 @@ int options_parse(options *opts, int argc, char **argv);
 int options_bad_value(const options *opts, const char *name, const char *value,
                       const char *must_be);
 
+/* Prints "program: text" and returns EXIT_BAD_INPUT. */
+int options_refuse(const options *opts, const char *text);
+
 /* The help, short or whole. */
 void options_help(const options *opts, bool all);
 

@@ -20,7 +20,7 @@ void *values_take(hk_tensor *t) {
 
 /* An error is the context's. */
 void values_put(hk_tensor *t, void *values) {
-    if (values) (void)!hk_tensor_write(t, values, size_of(t));
+    if (t && values) (void)!hk_tensor_write(t, values, size_of(t));
     free(values);
 }
 

@@ -1,0 +1,307 @@
+/* conv_weights.cuh: the gradients of weights and bias, by tiles (conv_tile.cuh) whose steps are places of the output.
+   SPDX-License-Identifier: MIT
+
+   There are few tiles and many steps, so these are cut into parts, in number and place fixed by the sizes, and a second
+   launch adds them in order. */
+#ifndef HK_CONV_WEIGHTS_CUH
+#define HK_CONV_WEIGHTS_CUH
+
+#include "conv_gather.cuh"
+
+/* Pooled: g is the gradient of a 2 x 2 pooling's output, with its winners; four steps are the corners of a window then. */
+template <bool Pooled> struct hk__conv_weights {
+    const hk_real *a, *b; /* g and x */
+    const uint8_t *winner;
+    hk_real *out;       /* [part][row of all groups][pitch] */
+    hk__conv c;         /* oc, ic: of one group */
+    int64_t part_steps; /* whole chunks */
+    int images, parts, groups, m, columns;
+    int window;                     /* columns that are not the bias */
+    int pitch;                      /* columns in whole fours */
+    int a_row, plane, out_h, out_w; /* of places, in windows if pooled */
+    int slices, m_tiles, n_tiles;
+
+    struct Part {
+        int group, row, tile, steps, part;
+        int skip; /* steps of the first image that other parts have */
+        unsigned columns;
+        int64_t first; /* image */
+    };
+
+    __device__ Part part() const {
+        Part p;
+        unsigned i = blockIdx.x;
+        p.tile = (int)(i % (unsigned)n_tiles);
+        i /= (unsigned)n_tiles;
+        p.row = (int)(i % (unsigned)m_tiles);
+        i /= (unsigned)m_tiles;
+        p.group = (int)(i % (unsigned)groups);
+        p.part = (int)(i / (unsigned)groups);
+        const int64_t of_image = (int64_t)out_h * out_w * (Pooled ? 4 : 1),
+                      from = p.part * part_steps, left = images * of_image - from;
+        p.first = from / of_image;
+        p.skip = (int)(from - p.first * of_image);
+        p.steps = (int)(left < part_steps ? left : part_steps);
+        p.columns = (unsigned)columns;
+        return p;
+    }
+
+    __device__ hk__conv_column column(const Part &p, unsigned column) const {
+        hk__conv_column k = {b, HK__CONV_OUT, 0,
+                             column == (unsigned)window ? (hk_real)1 : (hk_real)0};
+        if (column >= (unsigned)window) return k;
+        const unsigned kw = (unsigned)c.kw, kh = (unsigned)c.kh;
+        const int v = (int)(column % kw), u = (int)(column / kw % kh),
+                  channel = (int)(column / kw / kh);
+        k.y = u * (int)c.dh;
+        k.x = v * (int)c.dw;
+        k.p += ((p.first * groups + p.group) * c.ic + channel) * plane + k.y * (int)c.w + k.x;
+        return k;
+    }
+
+    __device__ hk__conv_step step(const Part &p, int k) const {
+        if (k >= p.steps) return {0, 0, HK__CONV_OUT, 0};
+        k += p.skip;
+        const unsigned place = Pooled ? (unsigned)k / 4 : (unsigned)k,
+                       line = place / (unsigned)out_w;
+        int x = (int)(place % (unsigned)out_w), y = (int)(line % (unsigned)out_h);
+        const int image = (int)(line / (unsigned)out_h);
+        hk__conv_step s;
+        s.a = image * groups * m * a_row + y * out_w + x;
+        if (Pooled) {
+            y = 2 * y + k / 2 % 2;
+            x = 2 * x + k % 2;
+        }
+        s.y = y * (int)c.sh - (int)c.ph;
+        s.x = x * (int)c.sw - (int)c.pw;
+        s.b = image * groups * (int)c.ic * plane + s.y * (int)c.w + s.x;
+        return s;
+    }
+
+    __device__ const hk_real *a_of(const Part &p) const {
+        return a + (p.first * groups + p.group) * m * a_row;
+    }
+    __device__ hk_real a_at(const hk_real *from, int offset, int k) const {
+        if (!Pooled) return from[offset];
+        return winner[from - a + offset] == k % 4 ? from[offset] : 0;
+    }
+
+    __device__ hk_real b_at(const hk__conv_column &k, const hk__conv_step &s) const {
+        const bool inside =
+            (unsigned)(k.y + s.y) < (unsigned)c.h && (unsigned)(k.x + s.x) < (unsigned)c.w;
+        return inside ? k.p[s.b] : k.beyond;
+    }
+
+    struct Spot {
+        hk_real *to;
+    };
+    __device__ Spot spot(const Part &p, unsigned column) const {
+        return {out + ((int64_t)p.part * groups + p.group) * m * pitch + column};
+    }
+    __device__ void put(const Part &p, const Spot &spot, int row, const hk_real *sum) const {
+        (void)p;
+        typedef hk__vector<hk_real> vector;
+#pragma unroll
+        for (int i = 0; i < 4; i += vector::lanes) {
+            vector v;
+#pragma unroll
+            for (int l = 0; l < vector::lanes; l++) v.v[l] = sum[i + l];
+            *(vector *)(spot.to + (int64_t)row * pitch + i) = v;
+        }
+    }
+};
+
+/* --- the sum of the parts --------------------------------------------------------------------------------------------------- */
+
+enum { SUM_LANES = 16, MOST_PARTS = 256 };
+
+struct parts_job {
+    const hk_real *from; /* [part][row][pitch] */
+    hk_real *gw, *gb;
+    int64_t rows;
+    int parts, columns, window, pitch;
+    int add_w, add_b;
+};
+
+/* gw and gb (+)= the sum of the parts: sixteen lanes of each element take every sixteenth part. */
+static __global__ void sum_parts(const parts_job job) {
+    __shared__ hk_real sums[SUM_LANES][HK__WARP];
+    const int64_t all = job.rows * job.columns, at = (int64_t)blockIdx.x * HK__WARP + threadIdx.x;
+    const int64_t row = at / job.columns, column = at % job.columns,
+                  part_size = job.rows * job.pitch;
+    hk_real sum = 0;
+    if (at < all) {
+#pragma unroll 8
+        for (int part = threadIdx.y; part < job.parts; part += SUM_LANES)
+            sum += job.from[part * part_size + row * job.pitch + column];
+    }
+    sums[threadIdx.y][threadIdx.x] = sum;
+    __syncthreads();
+    if (threadIdx.y > 0 || at >= all) return;
+    for (int i = 1; i < SUM_LANES; i++) sum += sums[i][threadIdx.x];
+    hk_real *to = column < job.window ? job.gw + row * job.window + column : job.gb + row;
+    *to = (column < job.window ? job.add_w : job.add_b) ? *to + sum : sum;
+}
+
+/* Adds the parts of a job, which are in scratch memory. */
+static void launch_sum(hk_context *ctx, const hk__conv_gradients *to, int64_t rows,
+                       const hk_real *from, int parts, int columns, int window, int pitch) {
+    parts_job sum;
+    memset(&sum, 0, sizeof sum);
+    sum.from = from;
+    sum.gw = (hk_real *)to->gw;
+    sum.gb = (hk_real *)to->gb;
+    sum.rows = rows;
+    sum.parts = parts;
+    sum.columns = columns;
+    sum.window = window;
+    sum.pitch = pitch;
+    sum.add_w = to->add_w;
+    sum.add_b = to->add_b;
+    HK_LAUNCH(ctx, hk__grid(rows * columns, HK__WARP, 1), dim3(HK__WARP, SUM_LANES), 0, sum_parts,
+              sum);
+}
+
+template <class Job, int LM, int TM, int TN>
+static void run_weights(hk_context *ctx, const hk__conv *c, const hk__conv_gradients *to,
+                        Job *job) {
+    const int64_t tiles = hk__conv_parts_of(job->m, LM * TM) *
+                          hk__conv_parts_of(job->columns, HK__WARP / LM * TN),
+                  larger = hk__most(c->ic * c->h * c->w, c->oc * c->oh * c->ow) * c->groups,
+                  steps = c->n * c->oh * c->ow, width = HK__CONV_WARPS * HK__CONV_CHUNK;
+    int64_t parts = hk__least(HK__CONV_ENOUGH / (2 * tiles * c->groups), MOST_PARTS);
+    parts = hk__most(1, hk__least(parts, steps / (4 * width)));
+    parts = hk__most(parts, hk__conv_parts_of(c->n * larger,
+                                              1 << 30)); /* offsets inside of a part have 32 bits */
+    job->part_steps = hk__conv_parts_of(hk__conv_parts_of(steps, parts), width) * width;
+    parts = hk__conv_parts_of(steps, job->part_steps);
+    const int64_t rows = c->groups * c->oc;
+    const hk__mark mark = hk__arena_mark(&ctx->gpu_scratch);
+    job->parts = (int)parts;
+    job->out =
+        (hk_real *)hk__gpu_scratch(ctx, (size_t)(parts * rows * job->pitch) * sizeof(hk_real));
+    if (job->out) {
+        hk__conv_launch<Job, LM, TM, TN>(ctx, job, job->columns, parts, job->part_steps);
+        launch_sum(ctx, to, rows, job->out, job->parts, job->columns, job->window, job->pitch);
+    }
+    hk__arena_rewind(&ctx->gpu_scratch, mark);
+}
+
+template <bool Pooled>
+static void by_weights(hk_context *ctx, const hk__conv *c, const hk__conv_gradients *to) {
+    typedef hk__conv_weights<Pooled> job_type;
+    job_type job;
+    memset((void *)&job, 0, sizeof job);
+    job.a = (const hk_real *)to->g;
+    job.b = (const hk_real *)to->x;
+    job.winner = to->winner;
+    job.c = *c;
+    job.images = (int)c->n;
+    job.groups = (int)c->groups;
+    job.m = (int)c->oc;
+    job.window = to->gw ? (int)(c->ic * c->kh * c->kw) : 0;
+    job.columns = job.window + (to->gb ? 1 : 0);
+    job.pitch = (job.columns + 3) / 4 * 4;
+    job.out_h = (int)(Pooled ? c->oh / 2 : c->oh);
+    job.out_w = (int)(Pooled ? c->ow / 2 : c->ow);
+    job.a_row = job.out_h * job.out_w;
+    job.plane = (int)(c->h * c->w);
+#ifdef HK_STAMP_f64
+    run_weights<job_type, 4, 8, 4>(ctx, c, to, &job);
+#else
+    if (job.m > 32 && job.columns > 32)
+        run_weights<job_type, 8, 8, 8>(ctx, c, to, &job);
+    else if (job.m > 16)
+        run_weights<job_type, 4, 8, 4>(ctx, c, to, &job);
+    else
+        run_weights<job_type, 4, 4, 4>(ctx, c, to, &job);
+#endif
+}
+
+/* --- by weights, of one channel and behind a pooling --------------------------------------------------------------------- */
+
+/* Three of four gradients are 0 there, and each of the others has a window of few elements: a thread takes its windows of
+   one output channel and adds gradient times window in registers. */
+#ifndef HK_STAMP_f64
+enum { SPARSE_MOST = 256 };
+
+struct sparse_job {
+    const hk_real *x, *g;
+    const uint8_t *winner;
+    hk_real *out; /* [part][channel][pitch] */
+    int64_t images, parts;
+    int m, h, w, ph, pw, windows, across, pitch;
+};
+
+template <int K>
+static __global__ void __launch_bounds__(SPARSE_MOST) sparse_weights(const sparse_job job) {
+    constexpr int TAPS = K * K;
+    __shared__ hk_real sums[SPARSE_MOST / HK__WARP][TAPS + 1];
+    const int channel = blockIdx.y, lane = threadIdx.x % HK__WARP, warp = threadIdx.x / HK__WARP;
+    const int64_t first = job.images * blockIdx.x / job.parts,
+                  end = job.images * (blockIdx.x + 1) / job.parts;
+    hk_real sum[TAPS + 1] = {};
+    for (int window = threadIdx.x; window < job.windows; window += blockDim.x) {
+        const int top = window / job.across * 2 - job.ph, left = window % job.across * 2 - job.pw;
+#pragma unroll 2
+        for (int64_t image = first; image < end; image++) {
+            const int64_t at = (image * job.m + channel) * job.windows + window;
+            const hk_real g = job.g[at];
+            const int won = job.winner[at], y = top + won / 2, x = left + won % 2;
+            const hk_real *from = job.x + image * job.h * job.w + y * job.w + x;
+#pragma unroll
+            for (int t = 0; t < TAPS; t++) {
+                const bool inside = (unsigned)(y + t / K) < (unsigned)job.h &&
+                                    (unsigned)(x + t % K) < (unsigned)job.w;
+                sum[t] = hk__conv_fma(g, inside ? from[t / K * job.w + t % K] : 0, sum[t]);
+            }
+            sum[TAPS] += g;
+        }
+    }
+#pragma unroll
+    for (int t = 0; t <= TAPS; t++) {
+        const hk_real all = hk__warp_join(sum[t], hk__add());
+        if (lane == 0) sums[warp][t] = all;
+    }
+    __syncthreads();
+    if (threadIdx.x > TAPS) return;
+    hk_real total = 0;
+    for (int i = 0; i < (int)blockDim.x / HK__WARP; i++) total += sums[i][threadIdx.x];
+    job.out[((int64_t)blockIdx.x * job.m + channel) * job.pitch + threadIdx.x] = total;
+}
+
+static void sparse_by_weights(hk_context *ctx, const hk__conv *c, const hk__conv_gradients *to) {
+    sparse_job job;
+    memset(&job, 0, sizeof job);
+    const int taps = (int)(c->kh * c->kw);
+    job.x = (const hk_real *)to->x;
+    job.g = (const hk_real *)to->g;
+    job.winner = to->winner;
+    job.images = c->n;
+    job.parts = hk__most(1, hk__least(hk__least(c->n, MOST_PARTS), HK__CONV_ENOUGH / c->oc));
+    job.m = (int)c->oc;
+    job.h = (int)c->h;
+    job.w = (int)c->w;
+    job.ph = (int)c->ph;
+    job.pw = (int)c->pw;
+    job.across = (int)(c->ow / 2);
+    job.windows = (int)(c->oh / 2) * job.across;
+    job.pitch = taps + 1;
+    const hk__mark mark = hk__arena_mark(&ctx->gpu_scratch);
+    job.out =
+        (hk_real *)hk__gpu_scratch(ctx, (size_t)(job.parts * c->oc * job.pitch) * sizeof(hk_real));
+    if (job.out) {
+        const int64_t rounds = hk__conv_parts_of(job.windows, SPARSE_MOST),
+                      warps = hk__conv_parts_of(hk__conv_parts_of(job.windows, rounds), HK__WARP);
+        const dim3 grid((unsigned)job.parts, (unsigned)c->oc), block((unsigned)(warps * HK__WARP));
+        if (c->kh == 3)
+            HK_LAUNCH(ctx, grid, block, 0, sparse_weights<3>, job);
+        else
+            HK_LAUNCH(ctx, grid, block, 0, sparse_weights<5>, job);
+        launch_sum(ctx, to, c->oc, job.out, (int)job.parts, taps + 1, taps, job.pitch);
+    }
+    hk__arena_rewind(&ctx->gpu_scratch, mark);
+}
+#endif
+
+#endif

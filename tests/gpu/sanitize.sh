@@ -1,0 +1,14 @@
+#!/bin/sh
+# sanitize.sh SANITIZER TOOL PROGRAM TEST: one tool of compute-sanitizer on one small test. 77: it does not run here.
+# SPDX-License-Identifier: MIT
+command -v "$1" >/dev/null || { echo "there is no $1"; exit 77; }
+out=$("$1" --tool "$2" --error-exitcode 99 "$3" "$4" 2>&1)
+code=$?
+echo "$out" | tail -n 60
+# Some machines do not let it at the device.
+echo "$out" | grep -qiE 'device not supported|unable to (attach|launch)|not permitted|failed to initialize' && {
+    echo "$1 refuses this machine: $(echo "$out" | grep -iE 'not supported|unable|not permitted|failed to init' | head -1)"
+    exit 77
+}
+echo "$out" | grep -q 'ERROR SUMMARY\|RACECHECK SUMMARY' || { echo "$1 says nothing of errors"; exit 1; }
+exit $code
