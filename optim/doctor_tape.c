@@ -147,7 +147,7 @@ static double distance(const trial *t, const hk_tensor *a, const hk_tensor *b) {
 
 static way go(trial *t, int i, int direction, double step) {
     hk_context *ctx = t->ctx;
-    hk_tensor *base = t->in[i], *out[HK_OP_MAX_OUT], flat[2][HK_OP_MAX_OUT] = {{{NULL}}};
+    hk_tensor *base = t->in[i], *out[HK_OP_MAX_OUT], flat[2][HK_OP_MAX_OUT] = {{{.ctx = NULL}}};
     const hk_tensor *near = &t->near_in[i];
     const hk_random random = draws("direction", t->node->index * DIRECTIONS + direction, i);
     const hk__step_place start = hk__step_mark(ctx);

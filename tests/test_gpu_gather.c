@@ -72,7 +72,7 @@ static void bad_indices(void **state) {
         double *y = elements(r.y);
         for (int k = 0; k < 3; k++) assert_true(y[6 + k] == 0 && y[3 + k] != 0);
         free(y);
-        must(hk__gpu_wait(s->gpu));
+        must(hk_context_wait(s->gpu));
         assert_int_equal(hk_step_end(s->gpu), HK_ERR_ARGUMENT);
         char text[64];
         snprintf(text, sizeof text, "index %d at position 2 is outside of 0 to 6", (int)bad[i]);

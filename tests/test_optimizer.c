@@ -173,7 +173,7 @@ static void norms_that_are_not_finite(void **state) {
         hk_status status = hk_optimizer_step(opt);
         if (on_gpu()) { /* found there, and reported at the end of the step */
             assert_int_equal(status, HK_OK);
-            assert_int_equal(hk__gpu_wait(f.ctx), HK_OK);
+            assert_int_equal(hk_context_wait(f.ctx), HK_OK);
             status = hk_step_end(f.ctx);
         }
         assert_int_equal(status, HK_ERR_NONFINITE);
