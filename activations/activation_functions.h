@@ -6,6 +6,8 @@
 #ifndef HK_ACTIVATION_FUNCTIONS_H
 #define HK_ACTIVATION_FUNCTIONS_H
 
+#include <stdbool.h>
+
 #include "real_math.h"
 
 /* --- what several blocks share ---------------------------------------------------------------------------- */

@@ -17,7 +17,7 @@ for header in hillock.h */hk_*.h; do
 done
 
 warnings="-fsyntax-only -Wall -Wextra -Wshadow -Werror"
-folders="-I. -Icore -Icore/cpu -Iautograd -Iactivations -Ilayers -Ioptim -Idata -D_GNU_SOURCE"
+folders="-I. -Icore -Icore/cpu -Icore/cuda -Iautograd -Iactivations -Ilayers -Ioptim -Idata -D_GNU_SOURCE -DHK_WITH_CUDA=0"
 checked=0 wrong=0
 
 # check FLAGS NAME: one file that includes the header twice, so that its guard is checked too.
@@ -38,7 +38,7 @@ for header in "$flat"/*.h; do
     [ ! -f "$header" ] || check "-Wpedantic -I$flat" "${header##*/}"
 done
 public=$checked
-for header in core/*.h core/cpu/*.h autograd/*.h activations/*.h layers/*.h optim/*.h data/*.h; do
+for header in core/*.h core/cpu/*.h core/cuda/*.h autograd/*.h activations/*.h layers/*.h optim/*.h data/*.h; do
     case $header in */hk_*.h | *'*'*) continue ;; esac
     check "$folders" "${header##*/}"
 done
