@@ -81,6 +81,7 @@ static int64_t parts_of(int64_t count) {
 /* Elements in another order, or with gaps, are put in order first. */
 static void moments_on_gpu(hk_tensor *t, hk__moments *to) {
     hk_context *ctx = t->ctx;
+    if (!HK_ON_GPU(ctx)) return;
     const int64_t n = hk_shape_count(t->shape);
     const hk__mark mark = hk__arena_mark(&ctx->gpu_scratch);
     hk_tensor whole = *t;

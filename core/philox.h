@@ -9,7 +9,8 @@
 
 /* One block of four words is a function of a 128-bit counter and a 64-bit key: ten rounds of two
    32x32 -> 64 bit multiplies whose halves are crossed and mixed with the round key. */
-HK_HOST_DEVICE static inline void hk__philox(uint64_t key, uint64_t low, uint64_t high, uint32_t *out) {
+HK_HOST_DEVICE static inline void hk__philox(uint64_t key, uint64_t low, uint64_t high,
+                                             uint32_t *out) {
     uint32_t c0 = (uint32_t)low, c1 = (uint32_t)(low >> 32);
     uint32_t c2 = (uint32_t)high, c3 = (uint32_t)(high >> 32);
     uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);

@@ -105,6 +105,7 @@ static void copy_labels(const hk_dataset *ds, int64_t size, const int64_t *items
 static hk_status bring_numbers(const hk__batch_job *batch, const int64_t **numbers) {
     const int64_t *index = batch->ds->index;
     hk_context *ctx = batch->ds->object.ctx;
+    if (!HK_ON_GPU(ctx)) return HK_OK;
     const size_t bytes = (size_t)batch->size * sizeof **numbers;
     int64_t *here = hk__scratch(ctx, bytes), *there = hk__gpu_scratch(ctx, bytes);
     if (ctx->status != HK_OK) return ctx->status;
@@ -119,6 +120,7 @@ static hk_status bring_numbers(const hk__batch_job *batch, const int64_t **numbe
 static hk_status bring(const hk__batch_job *batch, hk__gather *g, const int64_t **numbers) {
     const hk_dataset *ds = batch->ds;
     hk_context *ctx = ds->object.ctx;
+    if (!HK_ON_GPU(ctx)) return HK_OK;
     const size_t bytes = (size_t)(batch->size * ds->item_count) * sizeof(float);
     const size_t label_bytes = (size_t)batch->size * sizeof(int32_t);
     float *got = hk__scratch(ctx, bytes);

@@ -210,6 +210,7 @@ hk_status hk_dataset_split(hk_dataset *ds, int64_t n_second, hk_dataset **first,
 /* --- on a GPU --------------------------------------------------------------------------------- */
 
 static hk_status upload(hk_context *ctx, hk_dataset *root) {
+    if (!HK_ON_GPU(ctx)) return HK_OK;
     const size_t bytes = (size_t)(root->count * root->item_count) * hk_dtype_size(root->dtype);
     const size_t label_bytes = root->labels ? (size_t)root->count * sizeof *root->labels : 0;
     void *items = hk__values_alloc(ctx, bytes, false);

@@ -44,6 +44,7 @@ static void replayed(hk__object *object);
 static hk_status open_on_gpu(hk_loader *loader) {
     const hk_dataset *ds = loader->ds;
     hk_context *ctx = loader->object.ctx;
+    if (!HK_ON_GPU(ctx)) return HK_OK;
     const size_t bytes = (size_t)ds->count * sizeof *loader->order;
     loader->cells = hk__gpu_cells_take(ctx, HK__BATCH_CELLS);
     if (ds->root->cls.get) return ctx->status;

@@ -115,6 +115,7 @@ static void begin(hk__unit_sums *sums, hk__units_view view, const hk_tensor *t) 
 static void add_on_gpu(hk_context *ctx, hk__units_view view, hk__unit_sums *sums,
                        const hk_tensor *h, const hk_tensor *z, const char *slope, void *steepest,
                        bool brief) {
+    if (!HK_ON_GPU(ctx)) return;
     const size_t given = (size_t)((HK__UNITS_ARRAYS - HK__UNITS_LIMIT) * sums->room);
     const hk__units_gpu_job job = {.outer = view.outer,
                                    .units = view.units,

@@ -6,7 +6,8 @@
    host wait.
 
    Where a driver of the CPU begins, the GPU's takes over: `if (HK_ON_GPU(ctx)) return hk__..._gpu(...)`. In a build
-   without CUDA the condition is 0, and so nothing of what stands behind it is linked. */
+   without CUDA the condition is 0, and so nothing of what stands behind it is linked. (A static function that calls the
+   GPU says it again in its first line, since compilers keep static functions where they do not optimise.) */
 #ifndef HK_GPU_H
 #define HK_GPU_H
 
@@ -78,7 +79,14 @@ typedef struct hk__gpu_flag {
 typedef enum hk__flagged { HK__FLAG_LABEL, HK__FLAG_INDEX, HK__FLAG_OBJECT } hk__flagged;
 hk__gpu_flag *hk__gpu_flag_of(hk_context *ctx);
 
-/* --- steps (core/step.c) ----------------------------------------------------------------------------------------- */
+/* --- steps (replay.c) ------------------------------------------------------------------------------------------ */
+
+/* What stands behind hk_step_run, hk_step_why and hk__steps_forget. */
+hk_status hk__gpu_step(hk_context *ctx, hk_step_fn *fn, void *arg);
+const char *hk__gpu_step_why(const hk_context *ctx);
+void hk__gpu_steps_forget(hk_context *ctx);
+/* Runs fn and ends the step (step.c). */
+hk_status hk__step_run_and_end(hk_context *ctx, hk_step_fn *fn, void *arg);
 
 /* At the end of each step: looks at the flag. */
 void hk__gpu_step_end(hk_context *ctx);
