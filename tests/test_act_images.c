@@ -1,4 +1,4 @@
-/* ctest: labels=unit,grad timeout=60 devices=cpu,cuda */
+/* ctest: labels=unit,grad timeout=60 devices=cpu,cuda emulated=slow */
 /* test_act_images.c: activations on images, (n, c, h, w): gradients of all that have channels,
    FReLU, batch norm inside of meta_acon.
    SPDX-License-Identifier: MIT */

@@ -1,4 +1,4 @@
-/* ctest: labels=unit timeout=60 devices=cpu,cuda */
+/* ctest: labels=unit timeout=60 devices=cpu,cuda emulated=slow */
 /* test_act_training.c: every activation trains: gradients pass through it to the layer before, and
    to its own parameters.
    SPDX-License-Identifier: MIT */

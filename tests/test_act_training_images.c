@@ -1,4 +1,4 @@
-/* ctest: labels=unit timeout=240 sanitized=slow devices=cpu,cuda */
+/* ctest: labels=unit timeout=240 sanitized=slow devices=cpu,cuda emulated=slow */
 /* test_act_training_images.c: every activation trains on images: in a small convolutional network
    whose last layer keeps its random weights, the loss can fall only through the activations.
    SPDX-License-Identifier: MIT */

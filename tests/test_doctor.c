@@ -1,4 +1,4 @@
-/* ctest: labels=unit timeout=300 devices=cpu,cuda */
+/* ctest: labels=unit timeout=300 devices=cpu,cuda emulated=slow */
 /* test_doctor.c: the doctor names each fault in a small network, changes nothing, and says it in 80 columns; its example and
    its program work. The slow tests test_doctor_faults, _healthy and _cures try it on more networks.
    SPDX-License-Identifier: MIT */

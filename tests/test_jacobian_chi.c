@@ -1,4 +1,4 @@
-/* ctest: labels=unit timeout=60 devices=cpu,cuda */
+/* ctest: labels=unit timeout=60 devices=cpu,cuda emulated=slow */
 /* test_jacobian_chi.c: the mean squared singular value of random layers is the mean-field theory's factor.
    SPDX-License-Identifier: MIT */
 #include "activation_fixture.h"

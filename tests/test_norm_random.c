@@ -1,7 +1,7 @@
 /* test_norm_random.c: batch, layer and group norm on random shapes against a plain reference in double: values,
    gradients, every instruction set, one and two threads.
    SPDX-License-Identifier: MIT */
-/* ctest: labels=unit timeout=120 devices=cpu,cuda */
+/* ctest: labels=unit timeout=120 devices=cpu,cuda emulated=slow */
 #include "testing.h"
 
 #include "context.h"
