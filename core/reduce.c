@@ -300,6 +300,7 @@ static void squares_block(void *arg, int64_t block, int worker) {
 }
 
 double hk__sum_squares(hk_context *ctx, hk_dtype dtype, const void *x, int64_t n) {
+    if (n == 0) return 0;
     if (HK_ON_GPU(ctx)) {
         double all = NAN;
         const hk__mark start = hk__arena_mark(&ctx->gpu_scratch);
