@@ -98,4 +98,20 @@ HK_HOST_DEVICE static inline hk_real pade_far(hk_real x, hk_real f) {
 #undef HK_SLOPE
 #undef HK_PARAM_SLOPES
 
+/* What kernels of activations with parameters add to those of the others: HK_LEARNED and HK_TABLE are theirs to define, and
+   HK_TABLE_0. The number at the end is that of the parameters. */
+#define HK_LEARNED_0(name, n, keeps)
+#define HK_LEARNED_1(name, n, keeps) HK_LEARNED(name, n, keeps)
+#define HK_LEARNED_2(name, n, keeps) HK_LEARNED(name, n, keeps)
+#define HK_LEARNED_3(name, n, keeps) HK_LEARNED(name, n, keeps)
+#define HK_LEARNED_4(name, n, keeps) HK_LEARNED(name, n, keeps)
+#define HK_LEARNED_10(name, n, keeps) HK_LEARNED(name, n, keeps)
+#define HK_LEARNED_11(name, n, keeps) HK_LEARNED(name, n, keeps)
+#define HK_TABLE_1(name) HK_TABLE(name)
+#define HK_TABLE_2(name) HK_TABLE(name)
+#define HK_TABLE_3(name) HK_TABLE(name)
+#define HK_TABLE_4(name) HK_TABLE(name)
+#define HK_TABLE_10(name) HK_TABLE(name)
+#define HK_TABLE_11(name) HK_TABLE(name)
+
 #endif

@@ -121,13 +121,6 @@ static void add_lanes(int64_t n, const hk_real *x, hk_real *lane) {
         for (int k = 0; k < (n_params); k++)                                                       \
             add_lanes(n, part[k], (hk_real *)lanes + k * HK__ACTIVATION_LANES);                    \
     }
-#define HK_LEARNED_0(name, n, keeps)
-#define HK_LEARNED_1(name, n, keeps) HK_LEARNED(name, n, keeps)
-#define HK_LEARNED_2(name, n, keeps) HK_LEARNED(name, n, keeps)
-#define HK_LEARNED_3(name, n, keeps) HK_LEARNED(name, n, keeps)
-#define HK_LEARNED_4(name, n, keeps) HK_LEARNED(name, n, keeps)
-#define HK_LEARNED_10(name, n, keeps) HK_LEARNED(name, n, keeps)
-#define HK_LEARNED_11(name, n, keeps) HK_LEARNED(name, n, keeps)
 #include "activations.def"
 #undef HK_ACTIVATION
 
@@ -135,12 +128,6 @@ static void add_lanes(int64_t n, const hk_real *x, hk_real *lane) {
     .value = name##_value, .slope = name##_slope, .param_slope = name##_param_slope,               \
     .learn = name##_learn,
 #define HK_TABLE_0(name)
-#define HK_TABLE_1(name) HK_TABLE(name)
-#define HK_TABLE_2(name) HK_TABLE(name)
-#define HK_TABLE_3(name) HK_TABLE(name)
-#define HK_TABLE_4(name) HK_TABLE(name)
-#define HK_TABLE_10(name) HK_TABLE(name)
-#define HK_TABLE_11(name) HK_TABLE(name)
 
 const hk__activation_kernels HK_STAMPED(hk__activation) = {{
 #define HK_ACTIVATION(name, n_params, keeps, ...)                                                  \

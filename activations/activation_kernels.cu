@@ -75,13 +75,6 @@ template <int first> struct with_numbers<0, first> : hk__formula {
             name##_dp(x, y, p, d);                                                                 \
         }                                                                                          \
     };
-#define HK_LEARNED_0(name, n, keeps)
-#define HK_LEARNED_1(name, n, keeps) HK_LEARNED(name, n, keeps)
-#define HK_LEARNED_2(name, n, keeps) HK_LEARNED(name, n, keeps)
-#define HK_LEARNED_3(name, n, keeps) HK_LEARNED(name, n, keeps)
-#define HK_LEARNED_4(name, n, keeps) HK_LEARNED(name, n, keeps)
-#define HK_LEARNED_10(name, n, keeps) HK_LEARNED(name, n, keeps)
-#define HK_LEARNED_11(name, n, keeps) HK_LEARNED(name, n, keeps)
 #include "activations.def"
 #undef HK_ACTIVATION
 
@@ -90,12 +83,6 @@ typedef void learn_entry(int64_t n, void *const *p, const double *param, void *l
     , HK_MAP_ENTRY(name##_value), HK_MAP_ENTRY(name##_slope), HK_MAP_ENTRY(name##_param_slope),    \
         (learn_entry *)(void (*)(void))hk__learn_run<name##_learn>
 #define HK_TABLE_0(name) , NULL, NULL, NULL, NULL
-#define HK_TABLE_1(name) HK_TABLE(name)
-#define HK_TABLE_2(name) HK_TABLE(name)
-#define HK_TABLE_3(name) HK_TABLE(name)
-#define HK_TABLE_4(name) HK_TABLE(name)
-#define HK_TABLE_10(name) HK_TABLE(name)
-#define HK_TABLE_11(name) HK_TABLE(name)
 
 /* clang-format off */
 } /* namespace */

@@ -6,14 +6,6 @@
 
 #include "real.h"
 
-#ifdef HK_STAMP_f64
-#define HK_LIBM(name) name
-#else
-#define HK_LIBM(name) name##f
-#endif
-#define HK_HALF ((hk_real)0.5)
-#define HK_SELECT(condition, yes, no) ((condition) ? (hk_real)(yes) : (hk_real)(no))
-
 #define HK_BEGIN                                                                                   \
     const hk_real p0 = param ? (hk_real)param[0] : 0, p1 = param ? (hk_real)param[1] : 0;          \
     (void)p0, (void)p1;

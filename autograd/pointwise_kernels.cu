@@ -7,14 +7,6 @@
 
 namespace { /* each stamp has its own */
 
-#ifdef HK_STAMP_f64
-#define HK_LIBM(name) name
-#else
-#define HK_LIBM(name) name##f
-#endif
-#define HK_HALF ((hk_real)0.5)
-#define HK_SELECT(condition, yes, no) ((condition) ? (hk_real)(yes) : (hk_real)(no))
-
 struct real_formula : hk__formula {
     typedef hk_real in, out;
 };

@@ -4,10 +4,9 @@
 
 #include "gpu.h"
 
-hk_status hk__step_run_and_end(hk_context *ctx, hk_step_fn *fn, void *arg) {
+void hk__step_call(hk_context *ctx, hk_step_fn *fn, void *arg) {
     const hk_status status = fn(ctx, arg);
     if (status != HK_OK) hk_fail(ctx, status, "step", "%s", hk_status_meaning(status));
-    return hk_step_end(ctx);
 }
 
 void hk__steps_forget(hk_context *ctx) {
@@ -31,5 +30,6 @@ hk_status hk_step_run(hk_context *ctx, hk_step_fn *fn, void *arg) {
     HK_TRY(ctx->status);
     if (!fn) return hk_fail(ctx, HK_ERR_ARGUMENT, "step", "no function was given");
     if (HK_ON_GPU(ctx) && !ctx->config.no_graph) return hk__gpu_step(ctx, fn, arg);
-    return hk__step_run_and_end(ctx, fn, arg);
+    hk__step_call(ctx, fn, arg);
+    return hk_step_end(ctx);
 }

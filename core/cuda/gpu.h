@@ -85,8 +85,8 @@ hk__gpu_flag *hk__gpu_flag_of(hk_context *ctx);
 hk_status hk__gpu_step(hk_context *ctx, hk_step_fn *fn, void *arg);
 const char *hk__gpu_step_why(const hk_context *ctx);
 void hk__gpu_steps_forget(hk_context *ctx);
-/* Runs fn and ends the step (step.c). */
-hk_status hk__step_run_and_end(hk_context *ctx, hk_step_fn *fn, void *arg);
+/* Runs fn; its failure becomes the context's error (step.c). */
+void hk__step_call(hk_context *ctx, hk_step_fn *fn, void *arg);
 
 /* At the end of each step: looks at the flag. */
 void hk__gpu_step_end(hk_context *ctx);

@@ -104,8 +104,7 @@ static void look_back(hk_context *ctx, kind *k) {
 static hk_status capture(hk_context *ctx, kind *k) {
     const uint64_t expected = k->launches;
     if (hk__gpu_capture_begin(ctx) != HK_OK) return ctx->status;
-    const hk_status status = k->fn(ctx, k->arg);
-    if (status != HK_OK) hk_fail(ctx, status, "step", "%s", hk_status_meaning(status));
+    hk__step_call(ctx, k->fn, k->arg);
     hk__gpu_graph *graph = hk__gpu_capture_end(ctx);
     look_back(ctx, k);
     if (graph) hk__gpu_graph_run(ctx, graph);
@@ -125,12 +124,10 @@ hk_status hk__gpu_step(hk_context *ctx, hk_step_fn *fn, void *arg) {
     if (k->graph && alike) return replay(ctx, k);
     (void)hk__gpu_launches(ctx); /* those before the step */
     if (alike && !k->graph && k->equal >= EQUAL) return capture(ctx, k);
-    if (k->graph) { /* one of another shape, such as an epoch's last: the graph stays */
+    hk__step_call(ctx, fn, arg);
+    if (k->graph) /* one of another shape, such as an epoch's last: the graph stays */
         ctx->steps->why = "its batch is unlike the others";
-        return hk__step_run_and_end(ctx, fn, arg);
-    }
-    const hk_status status = fn(ctx, arg);
-    if (status != HK_OK) hk_fail(ctx, status, "step", "%s", hk_status_meaning(status));
-    look_back(ctx, k);
+    else
+        look_back(ctx, k);
     return hk_step_end(ctx);
 }
