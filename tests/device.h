@@ -35,10 +35,32 @@ static inline void need_gpu(void) {
     static bool there;
     if (there) return;
     hk_context *ctx = hk_context_create(&(hk_context_config){.device = HK_CUDA, .threads = 1});
-    there = ctx && hk_error(ctx) == HK_OK;
-    if (!there) printf("skipped: %s\n", hk_error_message(ctx));
+    const bool none = hk_error(ctx) == HK_ERR_DEVICE;
+    there = hk_error(ctx) == HK_OK;
+    if (!there) printf("%s: %s\n", none ? "skipped" : "failed", hk_error_message(ctx));
     hk_context_destroy(ctx);
-    if (!there) exit(TEST_SKIPPED);
+    if (!there) exit(none ? TEST_SKIPPED : EXIT_FAILURE);
+}
+
+/* Whether this runs on an emulated GPU, which is slow: then tests make do with less. */
+static inline bool on_emulator(void) {
+    static bool asked, emulated;
+    if (asked || !on_gpu()) return emulated;
+    need_gpu();
+    hk_context *ctx = hk_context_create(&(hk_context_config){.device = HK_CUDA, .threads = 1});
+    emulated = strstr(hk_context_describe(ctx).isa, "emulated") != NULL;
+    hk_context_destroy(ctx);
+    asked = true;
+    return emulated;
+}
+
+/* A context as it is wanted, whatever is under test; on a GPU only if there is one. */
+static inline hk_context *open_context(hk_context_config config) {
+    if (config.device == HK_CUDA) need_gpu();
+    hk_context *ctx = hk_context_create(&config);
+    assert_non_null(ctx);
+    if (hk_error(ctx) != HK_OK) fail_msg("%s", hk_error_message(ctx));
+    return ctx;
 }
 
 /* hk_context_create on the device under test. */
@@ -75,24 +97,12 @@ static inline void host_done(hk_tensor *t, const void *copy) {
 
 /* Element i of a contiguous tensor, also after an error. */
 static inline double element_get(const hk_tensor *t, int64_t i) {
-    union {
-        float f32;
-        double f64;
-        uint8_t u8;
-        int32_t i32;
-    } value = {.f64 = 0};
-    const size_t size = hk_dtype_size(t->dtype);
     const hk_status before = t->ctx->status;
     t->ctx->status = HK_OK;
-    hk__values_read(t->ctx, &value, (const char *)t->data + (size_t)i * size, size);
+    const double value = hk__element(t, i);
     if (t->ctx->status != HK_OK) fail_msg("%s", hk_error_message(t->ctx));
     t->ctx->status = before;
-    switch (t->dtype) {
-    case HK_F32: return (double)value.f32;
-    case HK_F64: return value.f64;
-    case HK_U8: return value.u8;
-    default: return value.i32;
-    }
+    return value;
 }
 static inline void element_put(hk_tensor *t, int64_t i, double value) {
     const float f32 = (float)value;

@@ -14,7 +14,7 @@
 /* Ends a macro that defines a function, so that its use ends in a semicolon like other lines. */
 #define WANTS_SEMICOLON struct hk_semicolon
 
-enum { MOST = 1 << 14 }; /* elements of the largest tensor that values() reads */
+enum { MOST = 1 << 14 }; /* elements of the largest tensor that tests compute plainly */
 
 /* --- comparisons ----------------------------------------------------------------------------- */
 
@@ -130,27 +130,29 @@ static inline hk_tensor *seeded(hk_context *ctx, hk_dtype dtype, hk_shape shape,
     return t;
 }
 
-/* All elements of t as doubles, in one of a few static buffers. */
+/* All elements of t as doubles, in one of a few buffers. */
 static inline const double *values(hk_tensor *t) {
-    static double buffer[4][MOST];
-    static union {
-        float f32[MOST];
-        double f64[MOST];
-        uint8_t u8[MOST];
-        int32_t i32[MOST];
-    } raw;
+    static double *buffer[8];
     static int next;
-    double *out = buffer[next++ % 4];
+    double **const out = &buffer[next++ % 8];
     assert_non_null(t);
-    assert_true(hk_tensor_count(t) <= MOST);
-    must(hk_tensor_read(t, &raw, sizeof raw));
-    for (int64_t i = 0; i < hk_tensor_count(t); i++) switch (hk_tensor_dtype(t)) {
-        case HK_F32: out[i] = (double)raw.f32[i]; break;
-        case HK_F64: out[i] = raw.f64[i]; break;
-        case HK_U8: out[i] = raw.u8[i]; break;
-        case HK_I32: out[i] = raw.i32[i]; break;
+    assert_ok(t->ctx);
+    const int64_t n = hk_tensor_count(t);
+    const size_t size = (size_t)n * hk_dtype_size(hk_tensor_dtype(t));
+    void *raw = malloc(size + 1);
+    free(*out);
+    *out = malloc(sizeof **out * (size_t)(n + 1));
+    assert_non_null(raw);
+    assert_non_null(*out);
+    must(hk_tensor_read(t, raw, size));
+    for (int64_t i = 0; i < n; i++) switch (hk_tensor_dtype(t)) {
+        case HK_F32: (*out)[i] = (double)((const float *)raw)[i]; break;
+        case HK_F64: (*out)[i] = ((const double *)raw)[i]; break;
+        case HK_U8: (*out)[i] = (double)((const uint8_t *)raw)[i]; break;
+        case HK_I32: (*out)[i] = (double)((const int32_t *)raw)[i]; break;
         }
-    return out;
+    free(raw);
+    return *out;
 }
 
 static inline void assert_values(const char *name, hk_tensor *t, int64_t n, const double *want,

@@ -6,15 +6,6 @@
 #include "net_fixture.h"
 #include "results.h"
 
-static inline hk_context *device_context(hk_device device, hk_dtype dtype, uint64_t seed) {
-    if (device == HK_CUDA) need_gpu();
-    hk_context *ctx = hk_context_create(
-        &(hk_context_config){.device = device, .dtype = dtype, .seed = seed, .threads = 0});
-    assert_non_null(ctx);
-    assert_ok(ctx);
-    return ctx;
-}
-
 /* --- the networks of mnist_mlp and mnist_cnn --------------------------------------------------------------------- */
 
 static inline hk_module *mlp(hk_context *ctx) {
@@ -90,7 +81,8 @@ static inline hk_dataset *pictures(hk_context *ctx, int64_t n) {
 
 static inline run run_begin(hk_device device, hk_dtype dtype, uint64_t seed, const network *of,
                             int64_t images, int64_t batch, const char *optimizer, double lr) {
-    run r = {.ctx = device_context(device, dtype, seed)};
+    run r = {.ctx =
+                 open_context((hk_context_config){.device = device, .dtype = dtype, .seed = seed})};
     r.net = of->make(r.ctx);
     if (hk_module_build(r.net, HK_SHAPE(-1, 1, 28, 28), NULL) != HK_OK)
         fail_msg("%s: %s", of->name, hk_error_message(r.ctx));
