@@ -165,15 +165,8 @@ struct scatter_job {
     int64_t accumulate;
 };
 
-template <int N> struct lanes_of {
-    hk_real v[N];
-};
-template <> struct alignas(16) lanes_of<LANES> {
-    hk_real v[LANES];
-};
-
-template <int N> static __device__ inline void add(lanes_of<N> *sum, const hk_real *g) {
-    const lanes_of<N> term = *(const lanes_of<N> *)g;
+template <int N> static __device__ inline void add(hk__vector<hk_real, N> *sum, const hk_real *g) {
+    const hk__vector<hk_real, N> term = *(const hk__vector<hk_real, N> *)g;
     for (int l = 0; l < N; l++) sum->v[l] += term.v[l];
 }
 
@@ -185,7 +178,7 @@ template <int N> static __global__ void __launch_bounds__(THREADS) scatter(const
     if (row >= s.j.rows) return;
     const bool live = column < s.j.n;
     hk_real *to = s.out + row * s.j.n + column;
-    lanes_of<N> sum;
+    hk__vector<hk_real, N> sum;
     for (int l = 0; l < N; l++) sum.v[l] = live && s.accumulate ? to[l] : 0;
     if (s.place) {
         for (int32_t p = s.begin[row]; p < s.end[row]; p++)
@@ -197,7 +190,7 @@ template <int N> static __global__ void __launch_bounds__(THREADS) scatter(const
                 if (live) add<N>(&sum, s.g + (first + __ffs((int)found) - 1) * s.j.n + column);
         }
     }
-    if (live) *(lanes_of<N> *)to = sum;
+    if (live) *(hk__vector<hk_real, N> *)to = sum;
 }
 
 /* Sorts the indices, into scratch memory. */
