@@ -1,7 +1,7 @@
 /* test_bits.c: training gives the same bits twice, on any number of threads, with evaluation
    in between.
    SPDX-License-Identifier: MIT */
-/* ctest: labels=unit timeout=120 devices=cpu,cuda emulated=slow */
+/* ctest: labels=unit timeout=120 devices=cpu,cuda */
 #include <time.h>
 
 #include "net_fixture.h"
