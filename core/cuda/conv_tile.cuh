@@ -102,6 +102,7 @@ static __global__ void __launch_bounds__(HK__CONV_THREADS, 3) hk__conv_tile(cons
     const typename Job::Part part = job.part();
     const int row = part.row * M;
     const unsigned first = ((unsigned)part.tile * (unsigned)across + (unsigned)place) * N;
+    if (first - (unsigned)place * N >= part.columns) return; /* the whole block: of a small class */
 
     hk__conv_column column[B_LOADS];
     for (int i = 0; i < B_LOADS; i++)
