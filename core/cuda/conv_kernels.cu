@@ -2,7 +2,7 @@
    SPDX-License-Identifier: MIT */
 #include "conv_depthwise.cuh"
 #include "conv_direct.cuh"
-#include "conv_weights.cuh"
+#include "conv_single.cuh"
 
 namespace { /* each stamp has its own */
 
@@ -136,13 +136,9 @@ static void by_data_strips(hk_context *ctx, const hk__conv *c, const hk__conv_gr
 /* --- all -------------------------------------------------------------------------------------------------------------------- */
 
 static void all_by_weights(hk_context *ctx, const hk__conv *c, const hk__conv_gradients *to) {
-#ifndef HK_STAMP_f64
-    if (to->winner && to->gw && to->gb && hk__conv_is_direct(c) && c->oc <= 65535) {
-        sparse_by_weights(ctx, c, to);
-        return;
-    }
-#endif
-    if (to->winner)
+    if (hk__conv_is_single(c))
+        single_by_weights(ctx, c, to);
+    else if (to->winner)
         by_weights<true>(ctx, c, to);
     else
         by_weights<false>(ctx, c, to);
