@@ -18,13 +18,6 @@ namespace { /* each stamp has its own */
 
 enum { STRIP_THREADS = 128, STRIP_ROWS = 4, PLACE_THREADS = 256 };
 
-/* By the sizes alone: a pooling behind changes nothing (docs/convolution.md, "Bits"). */
-static inline bool hk__conv_is_depthwise(const hk__conv *c) { return c->ic == 1 && c->oc <= 4; }
-static inline bool hk__conv_in_strips(const hk__conv *c) {
-    return c->kh == c->kw && (c->kh == 3 || c->kh == 5 || c->kh == 7) && c->sh == 1 && c->sw == 1 &&
-           c->dh == 1 && c->dw == 1;
-}
-
 /* --- strips --------------------------------------------------------------------------------------------------------------- */
 
 /* A plane of `to` is the sum over `channels` planes of `from`; `sharing` of them look at the same. */

@@ -28,10 +28,10 @@ static __device__ inline hk__conv_class hk__conv_class_of(const hk__conv_axis &a
     if (!back) return {a.out, 0, 1, -a.padding, a.stride, 0, 1, a.kernel, a.dilation};
     const int rest = (first + a.padding) % a.stride;
     int u0 = 0;
-    while (u0 < a.kernel && (int)((int64_t)u0 * a.dilation % a.stride) != rest) u0++;
+    while (u0 < a.kernel && u0 * a.dilation % a.stride != rest) u0++;
     const int taps = u0 < a.kernel ? (a.kernel - 1 - u0) / a.every + 1 : 0;
-    const int move = (int)((int64_t)a.every * a.dilation / a.stride);
-    const int start = (int)((first + a.padding - (int64_t)u0 * a.dilation) / a.stride);
+    const int move = taps > 1 ? a.every * a.dilation / a.stride : 0;
+    const int start = taps > 0 ? (first + a.padding - u0 * a.dilation) / a.stride : 0;
     const int last = taps > 0 ? taps - 1 : 0;
     return {(a.out - first + a.stride - 1) / a.stride,
             first,
@@ -232,6 +232,13 @@ static void hk__conv_launch_gather(hk_context *ctx, Job *job, int64_t columns, i
 static inline bool hk__conv_is_direct(const hk__conv *c) {
     return c->groups == 1 && c->ic == 1 && c->kh == c->kw && (c->kh == 3 || c->kh == 5) &&
            c->sh == 1 && c->sw == 1 && c->dh == 1 && c->dw == 1;
+}
+
+/* What conv_depthwise.cuh is for, and what its strips are. */
+static inline bool hk__conv_is_depthwise(const hk__conv *c) { return c->ic == 1 && c->oc <= 4; }
+static inline bool hk__conv_in_strips(const hk__conv *c) {
+    return c->kh == c->kw && (c->kh == 3 || c->kh == 5 || c->kh == 7) && c->sh == 1 && c->sw == 1 &&
+           c->dh == 1 && c->dw == 1;
 }
 
 /* Images of a batch that one launch takes: their places are counted in 32 bits. */

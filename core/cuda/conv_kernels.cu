@@ -48,8 +48,8 @@ static void forward_strips(hk_context *ctx, const hk__conv *c, const void *x, co
     launch_strips(ctx, c, &job);
 }
 
-static void forward(hk_context *ctx, const hk__conv *c, const void *x, const void *w,
-                    const void *bias, void *y) {
+static void forward_fit(hk_context *ctx, const hk__conv *c, const void *x, const void *w,
+                        const void *bias, void *y) {
     if (hk__conv_is_depthwise(c) && hk__conv_in_strips(c))
         forward_strips(ctx, c, x, w, bias, y);
     else if (sizeof(hk_real) == 4 && !hk__conv_is_depthwise(c) && hk__conv_is_direct(c) &&
@@ -144,15 +144,23 @@ static void all_by_weights(hk_context *ctx, const hk__conv *c, const hk__conv_gr
         by_weights<false>(ctx, c, to);
 }
 
+static void forward(hk_context *ctx, const hk__conv *given, const void *x, const void *w,
+                    const void *bias, void *y) {
+    hk__conv c = *given;
+    if (hk__conv_fit(ctx, &c)) forward_fit(ctx, &c, x, w, bias, y);
+}
+
 /* By data first: where x and w are one tensor, what is written must come before what is added. */
-static void backward(hk_context *ctx, const hk__conv *c, const hk__conv_gradients *to) {
+static void backward(hk_context *ctx, const hk__conv *given, const hk__conv_gradients *to) {
+    hk__conv c = *given;
+    if (!hk__conv_fit(ctx, &c)) return;
     if (to->gx && to->winner)
-        by_data<true>(ctx, c, to);
-    else if (to->gx && hk__conv_is_depthwise(c) && hk__conv_in_strips(c))
-        by_data_strips(ctx, c, to);
+        by_data<true>(ctx, &c, to);
+    else if (to->gx && hk__conv_is_depthwise(&c) && hk__conv_in_strips(&c))
+        by_data_strips(ctx, &c, to);
     else if (to->gx)
-        by_data<false>(ctx, c, to);
-    if (to->gw || to->gb) all_by_weights(ctx, c, to);
+        by_data<false>(ctx, &c, to);
+    if (to->gw || to->gb) all_by_weights(ctx, &c, to);
 }
 
 } /* namespace */
