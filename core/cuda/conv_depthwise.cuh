@@ -141,7 +141,9 @@ static void launch_strips(hk_context *ctx, const hk__conv *c, strip_job *job) {
 
 template <class Job>
 static __global__ void __launch_bounds__(PLACE_THREADS) hk__conv_places(const Job job) {
-    const typename Job::Part part = job.part();
+    __shared__ typename Job::Part part; /* many divisions */
+    if (threadIdx.x == 0) part = job.part();
+    __syncthreads();
     const unsigned at = (unsigned)part.tile * PLACE_THREADS + threadIdx.x;
     if (at >= part.columns) return;
     const hk__conv_column column = job.column(part, at);
