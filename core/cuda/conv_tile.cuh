@@ -80,7 +80,8 @@ static __device__ inline void hk__conv_put_four(hk_real *to, const hk_real *from
 
 /* LM lanes of a warp stand along the rows, 32/LM along the columns. A thread's sums are in groups of 4 x 4. */
 template <class Job, int LM, int TM, int TN>
-static __global__ void __launch_bounds__(HK__CONV_THREADS, 3) hk__conv_tile(const Job job) {
+static __global__ void __launch_bounds__(HK__CONV_THREADS, sizeof(hk_real) * TM * TN <= 128 ? 4 : 3)
+    hk__conv_tile(const Job job) {
     constexpr int LN = HK__WARP / LM, M = LM * TM, N = LN * TN, CHUNK = HK__CONV_CHUNK;
     constexpr int A_LOADS = M * CHUNK / HK__WARP, B_LOADS = N / HK__WARP;
     constexpr int A_LINE = M + 4; /* what is stored together then lies in different banks */
