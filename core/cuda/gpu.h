@@ -26,6 +26,9 @@ void *hk__gpu_alloc(hk_context *ctx, size_t bytes, bool zero);
 void hk__gpu_free(hk_context *ctx, void *p);
 /* How often the device was asked for memory: not in steady steps (tests count). */
 uint64_t hk__gpu_allocations(const hk_context *ctx);
+/* Kernels, copies and fills that it was given so far; a call of cuBLAS counts as one, and a replayed step as many as its
+   graph has nodes (tests count). */
+uint64_t hk__gpu_launch_count(const hk_context *ctx);
 /* Memory for one call; bracket with hk__arena_mark/rewind of ctx->gpu_scratch. NULL with the sticky error. */
 void *hk__gpu_scratch(hk_context *ctx, size_t bytes);
 /* "9.8 GiB are taken, 1.2 GiB free" for messages. */
