@@ -232,6 +232,14 @@ hk_status hk_backward_from(hk_context *ctx, hk_tensor *y, hk_tensor *gy) {
     return ctx->status;
 }
 
+/* A 1 like the loss. */
+static hk_tensor *seed_of(hk_context *ctx, const hk_tensor *loss) {
+    if (!HK_ON_GPU(ctx)) return hk_full(ctx, loss->dtype, loss->shape, 1.0);
+    hk_tensor *one = hk__header(ctx, loss->dtype, loss->shape);
+    if (one) one->data = hk__gpu_one(ctx, loss->dtype);
+    return one;
+}
+
 hk_status hk_backward(hk_context *ctx, hk_tensor *loss) {
     if (!hk__start_of(ctx, loss, "backward")) return hk_error(ctx);
     if (hk_shape_count(loss->shape) != 1) {
@@ -240,6 +248,6 @@ hk_status hk_backward(hk_context *ctx, hk_tensor *loss) {
                        "a loss has one element, this has %s; sum it, or use hk_backward_from",
                        hk__tensor_text(loss, text, sizeof text));
     }
-    hk_tensor *one = hk_full(ctx, loss->dtype, loss->shape, 1.0);
+    hk_tensor *one = seed_of(ctx, loss);
     return one ? hk_backward_from(ctx, loss, one) : ctx->status;
 }

@@ -52,7 +52,10 @@ static hk_status open_parts(hk_context *ctx, hk__gpu *gpu) {
         return ctx->status;
     memset(gpu->flag, 0, sizeof *gpu->flag);
     gpu->cells_changed = true;
-    gpu->cells_taken = HK__CELL_TRAIN_STEP + 1;
+    gpu->cells_taken = HK__CELLS_OWN;
+    const float one = 1;
+    memcpy(&gpu->cells[HK__CELL_ONE + HK_F32], &one, sizeof one);
+    gpu->cells[HK__CELL_ONE + HK_F64] = 1;
     return HK_OK;
 }
 
@@ -266,6 +269,10 @@ const double *hk__gpu_cells(hk_context *ctx) {
         gpu->cells_changed = false;
     }
     return gpu->device_cells;
+}
+
+void *hk__gpu_one(hk_context *ctx, hk_dtype dtype) {
+    return (void *)(hk__gpu_cells(ctx) + HK__CELL_ONE + dtype);
 }
 
 /* --- steps ------------------------------------------------------------------------------------------------------------- */
