@@ -140,6 +140,16 @@ hk_status hk_op_add_grad(hk_op_call *c, int i, hk_tensor *g) {
     return c->ctx->status;
 }
 
+hk_status hk__hand_grad(hk_op_call *c, int i, hk_tensor *g) {
+    hk_tensor *gin = hk_op_needs(c, i) ? c->gin[i] : NULL;
+    if (!g || !gin || !gin->clean || gin->step == 0 || !hk__is_contiguous(g) ||
+        !hk_shape_equal(g->shape, gin->shape))
+        return hk_op_add_grad(c, i, g);
+    gin->data = g->data;
+    gin->clean = false;
+    return c->ctx->status;
+}
+
 /* The node that made y, if a gradient can start there. */
 hk__node *hk__start_of(hk_context *ctx, hk_tensor *y, const char *where) {
     if (!ctx || !y || hk__check(ctx, y, where) != HK_OK) {
