@@ -28,7 +28,7 @@ struct hk__gpu {
     void *staging;      /* pinned, for writes */
     size_t staging_used;
 
-    uint64_t allocations;
+    uint64_t allocations, launches; /* so far */
     struct hk__cublas *blas; /* opened at first use */
     char name[160];
 };
