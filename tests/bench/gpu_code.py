@@ -13,11 +13,10 @@ ABOUT = """Counts instructions in the machine code of the GPU's kernels, and say
 A count and no measurement: it tells what is impossible, not what is reached. No GPU is needed, but cuobjdump,
 of CUDA or from PyPI (nvidia-cuda-cuobjdump): on PATH, in CUDA's folder, or in .venv.
 
-What is counted is the main path: of all ways from a kernel's start to its end, or through the body of the
-loop that moves most bytes, the one that stores most in wide accesses, then loads most, then calls nothing,
-then has most instructions. So neither the rest of an array nor the slow path of a division counts. Where an output
-may be added to, its load is not counted, the additions are. Code behind a branch that
-stores no more is counted if it is longer than without.
+What is counted is the main path: of all ways from a kernel's start to its end, or through the body of the loop that
+moves most bytes, the one that stores most in wide accesses, then loads most, then calls nothing, then has most
+instructions. So neither the rest of an array nor the slow path of a division counts. Where the arguments alone decide
+on a branch, loads are left out if stores do not depend on them: an output is not added to, but overwritten.
 
 Shares are those of an H100 (SXM) at the speed of a copy, 3.0e12 bytes a second, with 132 multiprocessors at
 1.7 GHz: of its 128 instructions a clock (issue), of 64 of comparisons, choices and integers (alu), of 16 of
@@ -77,6 +76,13 @@ def of_architecture(text, arch):
     return "\n".join(t for a, t in zip(seen, parts[2::2]) if a == wanted)
 
 
+LOADS, STORES = ("LDC", "ULDC", "LDG", "LDS", "LDL"), ("STG", "STS", "STL", "BRA", "EXIT", "BSYNC", "BAR")
+
+
+def next_register(name):
+    return re.sub(r"\d+", lambda m: str(int(m[0]) + 1), name)
+
+
 class Instruction:
     LINE = re.compile(r"^\s+/\*([0-9a-f]{4,5})\*/\s+(@!?U?P\w+ )?\s*([A-Z0-9_.]+)\s*(.*?)\s*;")
 
@@ -84,16 +90,24 @@ class Instruction:
         self.address, self.guard = int(match[1], 16), match[2]
         self.name, self.rest = match[3], match[4]
         self.op = self.name.split(".")[0]
+        names = re.findall(r"\b(U?[RP]\d+)(\.64)?", self.rest)
+        here = {n for n, _ in names} | {next_register(n) for n, two in names if two}
+        results = 0 if self.op in STORES else 2 if re.search("SETP|PLOP", self.op) else 1
+        of = re.findall(r"\bU?[RP]\d+|\bU?[RP]Z|\bPT\b", self.rest)[:results]
+        if len(of) == 1 and re.match(r"U?P\d", (re.findall(r"^\w+, (U?P\d)\b", self.rest) or [""])[0]):
+            of += re.findall(r"^\w+, (U?P\d)\b", self.rest) # a carry
+        wide = self.width() // 4 if self.op in LOADS else 2 if ".WIDE" in self.name else 1
+        self.writes = set(of)
+        for _ in range(wide - 1):
+            self.writes |= {next_register(n) for n in self.writes if n[-1].isdigit() and "P" not in n}
+        again = [n for n in of if n[-1].isdigit() and len(re.findall(rf"\b{n}\b", self.rest)) > 1]
+        self.reads = (here - set(of)) | set(again) | set(re.findall(r"U?P\d", self.guard or ""))
 
     def width(self):
         bits = re.search(r"\.(128|64)\b", self.name.replace("E.64.", "", 0))
         if bits:
             return int(bits[1]) // 8
         return 1 if re.search(r"\.[US]8\b", self.name) else 2 if re.search(r"\.[US]16\b", self.name) else 4
-
-    def place(self):
-        found = re.search(r"\[(R\d+)[^\]]*\](?=,|$)", self.rest)
-        return (found[1], found[0]) if found else (None, None)
 
 
 class Kernel:
@@ -147,21 +161,30 @@ def name_kernels(kernels):
 
 # ------------------------------------------------------------------------------------------------ paths
 
-def added_to(code):
-    # Loads from where a store follows, with nothing in between that changes the address: what is added to.
-    again = set()
-    for n, load in enumerate(code):
-        base, place = load.place()
-        if load.op != "LDG" or not base:
-            continue
-        pair = {base, f"R{int(base[1:]) + 1}"}
-        for later in code[n + 1:]:
-            if later.op == "STG" and later.place()[1] == place:
-                again.add(load.address)
-            target = re.match(r"(R\d+)\b", later.rest)
-            if target and target[1] in pair and later.op not in ("STG", "STS", "STL"):
-                break
-    return again
+class Uniform:
+    """Which predicates the arguments alone decide: all threads agree on them, such as whether an output is added to. A
+    register's last value is the one that stands before it in the code, which is near enough."""
+
+    def __init__(self, code):
+        self.code, self.at, self.known = code, {i.address: n for n, i in enumerate(code)}, {}
+
+    def predicate(self, i):
+        """Of a guarded instruction; of a branch by its operand."""
+        name = re.search(r"U?P\d", i.guard or (i.rest if i.op == "BRA" else "") or "")
+        return bool(name) and self.value(name[0], self.at[i.address], 8)
+
+    def value(self, name, n, deep):
+        while n > 0 and deep > 0:
+            n -= 1
+            i = self.code[n]
+            if name not in i.writes:
+                continue
+            if (n, name) not in self.known:
+                self.known[n, name] = False # for what depends on itself
+                fine = i.op not in ("LDG", "LDS", "LDL", "LD", "S2R", "S2UR", "CS2R", "SHFL", "VOTE", "R2UR")
+                self.known[n, name] = fine and all(self.value(r, n, deep - 1) for r in i.reads)
+            return self.known[n, name]
+        return False
 
 
 class Graph:
@@ -169,7 +192,9 @@ class Graph:
 
     def __init__(self, kernel):
         code, at = kernel.code, {i.address: n for n, i in enumerate(kernel.code)}
-        self.added = added_to(code)
+        self.uniform = Uniform(code)
+        # Loads that the arguments may leave out: of what is added to.
+        self.added = {i.address for i in code if i.op == "LDG" and i.guard and self.uniform.predicate(i)}
         self.widest = {op: max((i.width() for i in code if i.op == op), default=0) for op in ("LDG", "STG")}
         jumps = {}
         for n, i in enumerate(code):
@@ -242,8 +267,9 @@ class Graph:
             tails = [(tuple(a + b for a, b in zip(own, s)), [block] + p) for s, p in on]
             if block in ends or not self.next[block]:
                 tails.append((own, [block]))
+            less = -1 if self.uniform.predicate(self.code[block][-1]) else 1
             if tails:
-                best[block] = max(tails)
+                best[block] = max(tails, key=lambda t: (t[0][0], less * t[0][1]) + t[0][2:])
         return [i for b in best[start][1] for i in self.code[b]] if start in best else []
 
     def whole(self):
