@@ -99,6 +99,12 @@ struct hk__add {
 /* NaN wins. */
 struct hk__larger {
     template <class T> __device__ T operator()(T a, T b) const { return b > a || b != b ? b : a; }
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    __device__ float operator()(float a, float b) const {
+        asm("max.NaN.f32 %0, %1, %2;" : "=f"(a) : "f"(a), "f"(b));
+        return a;
+    }
+#endif
 };
 
 /* Notes that element `place` is `value` and not within 0 to limit - 1. */

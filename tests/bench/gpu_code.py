@@ -94,7 +94,7 @@ class Instruction:
         here = {n for n, _ in names} | {next_register(n) for n, two in names if two}
         results = 0 if self.op in STORES else 2 if re.search("SETP|PLOP", self.op) else 1
         of = re.findall(r"\bU?[RP]\d+|\bU?[RP]Z|\bPT\b", self.rest)[:results]
-        if len(of) == 1 and re.match(r"U?P\d", (re.findall(r"^\w+, (U?P\d)\b", self.rest) or [""])[0]):
+        if re.fullmatch("U?(IADD3|LEA|IMAD)", self.op):
             of += re.findall(r"^\w+, (U?P\d)\b", self.rest) # a carry
         wide = self.width() // 4 if self.op in LOADS else 2 if ".WIDE" in self.name else 1
         self.writes = set(of)
@@ -181,7 +181,7 @@ class Uniform:
                 continue
             if (n, name) not in self.known:
                 self.known[n, name] = False # for what depends on itself
-                fine = i.op not in ("LDG", "LDS", "LDL", "LD", "S2R", "S2UR", "CS2R", "SHFL", "VOTE", "R2UR")
+                fine = i.op not in ("LDG", "LDS", "LDL", "LD", "S2R", "S2UR", "CS2R", "SHFL", "VOTE", "VOTEU", "R2UR")
                 self.known[n, name] = fine and all(self.value(r, n, deep - 1) for r in i.reads)
             return self.known[n, name]
         return False
