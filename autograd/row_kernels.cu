@@ -222,6 +222,7 @@ static void slope(hk_context *ctx, int64_t rows, int64_t n, bool log, const void
 static __global__ void __launch_bounds__(1024) mean_of(int64_t n, const double *x, hk_real *mean) {
     __shared__ double room[HK__WARP];
     double sum = 0;
+#pragma unroll 8
     for (int64_t i = threadIdx.x; i < n; i += blockDim.x) sum += x[i];
     sum = hk__block_join(sum, hk__add(), 0.0, room);
     if (threadIdx.x == 0) *mean = (hk_real)(sum / (double)n);
@@ -250,27 +251,37 @@ static void cross_entropy(hk_context *ctx, int64_t rows, int64_t n, const void *
 
 /* --- the slope of cross-entropy, element by element -------------------------------------------------------------------- */
 
-enum { SLOPE_THREADS = 256 };
+enum { SLOPE_THREADS = 256, SLOPE_DEEP = 4 /* units in flight */ };
 
-/* job.x: probabilities; job.g: the gradient of the loss, one number, or NULL for 1. */
+/* job.x: probabilities; job.g: the gradient of the loss, one number, or NULL for job.by. */
 template <class W> static __global__ void __launch_bounds__(SLOPE_THREADS) loss_slope(row_job job) {
     typedef typename W::unit unit;
-    const int64_t all = job.rows * job.units, u = (int64_t)blockIdx.x * SLOPE_THREADS + threadIdx.x;
-    if (u >= all) return;
+    const int64_t all = job.rows * job.units;
+    const int64_t first = (int64_t)blockIdx.x * (SLOPE_THREADS * SLOPE_DEEP) + threadIdx.x;
     const bool few = all <= UINT32_MAX;
-    const int64_t row = few ? (int64_t)((uint32_t)u / (uint32_t)job.units) : u / job.units;
-    const int64_t first = (u - row * job.units) * W::lanes, label = label_of(job, row, false);
-    const hk_real by = (hk_real)((job.g ? (double)*job.g : 1) / (double)job.rows);
-    const hk_real others = (hk_real)(job.smoothing / (double)job.n);
-    const hk_real own = (hk_real)(1 - job.smoothing + job.smoothing / (double)job.n);
-    unit p = ((const unit *)job.x)[u], old;
-    for (int i = 0; i < W::lanes; i++) old.v[i] = 0;
-    if (job.accumulate) old = ((const unit *)job.out)[u];
-    for (int i = 0; i < W::lanes; i++) {
-        const hk_real slope = by * (p.v[i] - (first + i == label ? own : others));
-        p.v[i] = job.accumulate ? old.v[i] + slope : slope;
+    const hk_real by = job.g ? (hk_real)((double)*job.g / (double)job.rows) : job.by;
+    unit p[SLOPE_DEEP], old[SLOPE_DEEP];
+    int64_t label[SLOPE_DEEP]; /* counted from the unit's first element */
+#pragma unroll
+    for (int k = 0; k < SLOPE_DEEP; k++) {
+        const int64_t u = first + k * SLOPE_THREADS;
+        if (u >= all) continue;
+        const int64_t row = few ? (int64_t)((uint32_t)u / (uint32_t)job.units) : u / job.units;
+        p[k] = ((const unit *)job.x)[u];
+        if (job.accumulate) old[k] = ((const unit *)job.out)[u];
+        label[k] = label_of(job, row, false) - (u - row * job.units) * W::lanes;
     }
-    ((unit *)job.out)[u] = p;
+#pragma unroll
+    for (int k = 0; k < SLOPE_DEEP; k++) {
+        const int64_t u = first + k * SLOPE_THREADS;
+        if (u >= all) continue;
+#pragma unroll
+        for (int i = 0; i < W::lanes; i++) {
+            const hk_real slope = by * (p[k].v[i] - (i == label[k] ? job.own : job.others));
+            p[k].v[i] = job.accumulate ? old[k].v[i] + slope : slope;
+        }
+        ((unit *)job.out)[u] = p[k];
+    }
 }
 
 static void cross_entropy_slope(hk_context *ctx, int64_t rows, int64_t n, const void *p,
@@ -278,12 +289,14 @@ static void cross_entropy_slope(hk_context *ctx, int64_t rows, int64_t n, const 
                                 bool accumulate) {
     row_job job = job_of(rows, n, p, out);
     job.labels = labels;
-    job.smoothing = smoothing;
     job.accumulate = accumulate;
+    job.by = (hk_real)(1 / (double)rows);
+    job.others = (hk_real)(smoothing / (double)n);
+    job.own = (hk_real)(1 - smoothing + smoothing / (double)n);
     const bool wide = row_is_wide(&job);
     job.g = (const hk_real *)g;
     job.units = wide ? n / row_wide::lanes : n;
-    const unsigned grid = hk__grid(rows * job.units, SLOPE_THREADS, 1);
+    const unsigned grid = hk__grid(rows * job.units, SLOPE_THREADS, SLOPE_DEEP);
     if (wide)
         HK_LAUNCH(ctx, grid, SLOPE_THREADS, 0, loss_slope<row_wide>, job);
     else
@@ -296,6 +309,7 @@ static __global__ void __launch_bounds__(1024)
     count_equal(int64_t n, const int32_t *a, const int32_t *b, int64_t *count) {
     __shared__ int64_t room[HK__WARP];
     int64_t equal = 0;
+#pragma unroll 8
     for (int64_t i = threadIdx.x; i < n; i += blockDim.x) equal += a[i] == b[i];
     equal = hk__block_join(equal, hk__add(), (int64_t)0, room);
     if (threadIdx.x == 0) *count = equal;
