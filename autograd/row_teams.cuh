@@ -29,10 +29,10 @@ typedef struct row_job {
     /* cross-entropy's */
     const int32_t *labels;
     double smoothing;
-    double *losses; /* of each row; NULL: the mean of all is written at once */
+    hk_real by, own, others, unused; /* slope: by·(p - own) at the label, by·(p - others) elsewhere */
+    double *losses;                  /* of each row; NULL: the mean of all is written at once */
     hk_real *mean;
     hk__gpu_flag *flag;
-    hk_real by, own, others, unused; /* of its slope: a factor, and what the label and all others are taken off by */
 } row_job;
 
 struct row_wide {

@@ -89,7 +89,10 @@ static hk_status open_parts(hk_context *ctx, hk__gpu *gpu) {
         return ctx->status;
     memset(gpu->flag, 0, sizeof *gpu->flag);
     gpu->cells_changed = true;
-    gpu->cells_taken = HK__CELL_TRAIN_STEP + 1;
+    gpu->cells_taken = HK__CELLS_OWN;
+    const float one = 1;
+    memcpy(&gpu->cells[HK__CELL_ONE + HK_F32], &one, sizeof one);
+    gpu->cells[HK__CELL_ONE + HK_F64] = 1;
     return HK_OK;
 }
 
@@ -244,19 +247,27 @@ static void note(hk__gpu *gpu, const void *bytes, size_t size) { /* FNV-1a, 8 by
     gpu->hash = h;
 }
 
-void hk__gpu_note(hk_context *ctx, const void *bytes, size_t size) { note(ctx->gpu, bytes, size); }
+/* Something the device is given to do. */
+static void note_launch(hk__gpu *gpu, const void *bytes, size_t size) {
+    note(gpu, bytes, size);
+    if (!gpu->capturing) gpu->launches++;
+}
+
+void hk__gpu_note(hk_context *ctx, const void *bytes, size_t size) { note_launch(ctx->gpu, bytes, size); }
+
+uint64_t hk__gpu_launch_count(const hk_context *ctx) { return ctx->gpu->launches; }
 
 void hk__gpu_copy(hk_context *ctx, void *to, const void *from, size_t bytes) {
     if (ctx->status != HK_OK || bytes == 0) return;
     const void *what[] = {to, from, (void *)bytes};
-    note(ctx->gpu, what, sizeof what);
+    note_launch(ctx->gpu, what, sizeof what);
     ok(ctx, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, ctx->gpu->stream), "copy");
 }
 
 void hk__gpu_zero(hk_context *ctx, void *to, size_t bytes) {
     if (ctx->status != HK_OK || bytes == 0) return;
     const void *what[] = {to, (void *)bytes};
-    note(ctx->gpu, what, sizeof what);
+    note_launch(ctx->gpu, what, sizeof what);
     ok(ctx, cudaMemsetAsync(to, 0, bytes, ctx->gpu->stream), "zeros");
 }
 
@@ -268,7 +279,7 @@ bool hk__launch_begin(hk_context *ctx, const char *kernel, const void *function,
     if (ctx->gpu->sync) hk__gpu_eager(ctx, "HILLOCK_CUDA_SYNC looks at each launch");
     const uint64_t what[] = {(uint64_t)(uintptr_t)function, (uint64_t)grid.x << 32 | grid.y, (uint64_t)grid.z << 32 | block.x,
                              (uint64_t)block.y << 32 | block.z, shared};
-    note(ctx->gpu, what, sizeof what);
+    note_launch(ctx->gpu, what, sizeof what);
     return true;
 }
 
@@ -331,6 +342,10 @@ const double *hk__gpu_cells(hk_context *ctx) {
     return gpu->device_cells;
 }
 
+void *hk__gpu_one(hk_context *ctx, hk_dtype dtype) {
+    return (void *)(hk__gpu_cells(ctx) + HK__CELL_ONE + dtype);
+}
+
 /* --- steps ------------------------------------------------------------------------------------------------------------- */
 
 hk__gpu_flag *hk__gpu_flag_of(hk_context *ctx) { return ctx->gpu->flag; }
@@ -373,6 +388,7 @@ struct hk__gpu_graph {
     cudaGraphExec_t exec;
     cudaGraphNode_t setter; /* of the cells; NULL if the step reads none */
     bool repeats;
+    size_t nodes;
 };
 
 hk_status hk__gpu_capture_begin(hk_context *ctx) {
@@ -400,7 +416,9 @@ hk__gpu_graph *hk__gpu_capture_end(hk_context *ctx) {
     g->setter = gpu->setter;
     g->repeats = gpu->setters == 0 || (gpu->setters == 1 && gpu->setter);
     if (error == cudaSuccess && ctx->status == HK_OK) error = cudaGraphInstantiate(&g->exec, g->graph, 0);
+    if (error == cudaSuccess && ctx->status == HK_OK) error = cudaGraphGetNodes(g->graph, NULL, &g->nodes);
     if (error == cudaSuccess && ctx->status == HK_OK) error = cudaGraphLaunch(g->exec, gpu->stream);
+    gpu->launches += g->nodes;
     if (ok(ctx, error, "capture") && ctx->status == HK_OK) return g;
     hk__gpu_graph_free(g);
     return NULL;
@@ -424,6 +442,7 @@ void hk__gpu_graph_run(hk_context *ctx, hk__gpu_graph *g) {
         if (!ok(ctx, cudaGraphExecKernelNodeSetParams(g->exec, g->setter, &params), "replay")) return;
         gpu->cells_changed = false;
     }
+    gpu->launches += g->nodes;
     ok(ctx, cudaGraphLaunch(g->exec, gpu->stream), "replay");
 }
 

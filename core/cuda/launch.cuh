@@ -31,8 +31,8 @@ struct hk__gpu {
     void *staging;      /* pinned, for writes */
     size_t staging_used;
 
-    uint64_t allocations;
-    struct hk__late *late; /* memory that was given back while a step was captured, which still uses it */
+    uint64_t allocations, launches; /* so far */
+    struct hk__late *late;          /* memory that was given back while a step was captured, which still uses it */
     struct hk__cublas *blas; /* opened at first use */
     char name[160];
 };
