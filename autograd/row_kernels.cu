@@ -239,6 +239,7 @@ static void slope(hk_context *ctx, int64_t rows, int64_t n, bool log, const void
 static __global__ void __launch_bounds__(1024) mean_of(int64_t n, const double *x, hk_real *mean) {
     __shared__ double room[HK__WARP];
     double sum = 0;
+#pragma unroll 8
     for (int64_t i = threadIdx.x; i < n; i += blockDim.x) sum += x[i];
     sum = hk__block_join(sum, hk__add(), 0.0, room);
     if (threadIdx.x == 0) *mean = (hk_real)(sum / (double)n);
@@ -274,6 +275,7 @@ static __global__ void __launch_bounds__(1024)
     count_equal(int64_t n, const int32_t *a, const int32_t *b, int64_t *count) {
     __shared__ int64_t room[HK__WARP];
     int64_t equal = 0;
+#pragma unroll 8
     for (int64_t i = threadIdx.x; i < n; i += blockDim.x) equal += a[i] == b[i];
     equal = hk__block_join(equal, hk__add(), (int64_t)0, room);
     if (threadIdx.x == 0) *count = equal;

@@ -106,7 +106,7 @@ const char *
 hk__gpu_why_eager(const hk_context *ctx); /* of the last step; NULL: it could be replayed */
 /* A number for all launches since the last call, with their arguments: equal steps have equal ones. */
 uint64_t hk__gpu_launches(hk_context *ctx);
-/* Capture: launches are noted and not run. end: runs the captured step, and keeps it if wanted. */
+/* Capture: launches are noted and not run. end: runs what was captured. NULL with the sticky error, and nothing ran. */
 typedef struct hk__gpu_graph hk__gpu_graph;
 hk_status hk__gpu_capture_begin(hk_context *ctx);
 hk__gpu_graph *hk__gpu_capture_end(hk_context *ctx);
