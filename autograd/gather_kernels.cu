@@ -235,8 +235,8 @@ template <int N> static __global__ void __launch_bounds__(THREADS) scatter(const
     if (live) *(hk__vector<hk_real, N> *)to = sum;
 }
 
-/* Sorts the indices, into scratch memory. */
-static bool sort(hk_context *ctx, scatter_job *s) {
+/* Sorts the indices, into scratch memory. Where there is none, nothing more is launched. */
+static void sort(hk_context *ctx, scatter_job *s) {
     const int64_t n = s->j.count, blocks = (n + TILE - 1) / TILE, rows = s->j.rows;
     int32_t *keys[2], *places[2];
     for (int i = 0; i < 2; i++) {
@@ -245,7 +245,7 @@ static bool sort(hk_context *ctx, scatter_job *s) {
     }
     int32_t *count = (int32_t *)hk__gpu_scratch(ctx, (size_t)blocks * DIGITS * 4);
     int32_t *ends = (int32_t *)hk__gpu_scratch(ctx, (size_t)(rows + 1) * 2 * 4);
-    if (ctx->status != HK_OK) return false;
+    if (ctx->status != HK_OK) return;
     int turn = 0;
     sort_job j = {s->j.index, NULL, keys[0], places[0], count, n, rows, 0, (int32_t)blocks};
     for (; rows >> j.shift > 0 || j.shift == 0; j.shift += BITS, turn ^= 1) {
@@ -262,7 +262,6 @@ static bool sort(hk_context *ctx, scatter_job *s) {
     s->place = j.place;
     s->begin = ends;
     s->end = ends + rows + 1;
-    return true;
 }
 
 static void backward(hk_context *ctx, const hk__gather_job *j, const void *g, void *out, bool accumulate) {
@@ -273,7 +272,7 @@ static void backward(hk_context *ctx, const hk__gather_job *j, const void *g, vo
     s.pieces = (j->n + step - 1) / step;
     const unsigned blocks = hk__grid(j->rows * s.pieces, WARPS, 1);
     const hk__mark mark = hk__arena_mark(&ctx->gpu_scratch);
-    if (j->count > most_looks / (j->rows * s.pieces) && !sort(ctx, &s)) return;
+    if (j->count > most_looks / (j->rows * s.pieces)) sort(ctx, &s);
     if (whole)
         HK_LAUNCH(ctx, blocks, THREADS, 0, scatter<LANES>, s);
     else

@@ -62,6 +62,28 @@ static void many(void **state) {
     free(index);
 }
 
+/* Bad ones are nobody's, also where they are sorted. For the CPU they are row 0, which nobody else asks for. */
+static void many_and_some_bad(void **state) {
+    (void)state;
+    enum { COUNT_OF = 9000, ROWS = 8000 };
+    static int32_t good[COUNT_OF], bad[COUNT_OF];
+    for (int32_t i = 0; i < COUNT_OF; i++) {
+        const bool is_bad = i % 100 == 17;
+        good[i] = is_bad ? 0 : 1 + i * 31 % (ROWS - 1);
+        bad[i] = !is_bad ? good[i] : i % 200 == 17 ? -1 - i : ROWS + i;
+    }
+    const hk_shape shape = HK_SHAPE(ROWS, 2);
+    const result want = gathered(cpu, HK_F32, shape, COUNT_OF, good, false);
+    const result got = gathered(gpu, HK_F32, shape, COUNT_OF, bad, false);
+    assert_alike("gradient", hk_slice(want.grad, 0, 1, ROWS - 1),
+                 hk_slice(got.grad, 0, 1, ROWS - 1), 0);
+    for (int i = 0; i < 2; i++) assert_close("row", i, element_get(got.grad, i), 0, 0);
+    must(hk_context_wait(gpu));
+    assert_int_equal(hk_step_end(gpu), HK_ERR_ARGUMENT);
+    expect_error(gpu, HK_ERR_ARGUMENT, "[gather_rows] index", "is outside of 0 to 7999");
+    forget();
+}
+
 static void bad_indices(void **state) {
     (void)state;
     static const int32_t bad[] = {7, -1, INT32_MAX};
@@ -81,6 +103,7 @@ static void bad_indices(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(few), cmocka_unit_test(many),
+                                       cmocka_unit_test(many_and_some_bad),
                                        cmocka_unit_test(bad_indices)};
     return cmocka_run_group_tests(tests, open_both, close_both);
 }

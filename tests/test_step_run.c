@@ -92,6 +92,11 @@ static void what_changes(void **state) {
         s.by = 1 + step % 2;
         assert_int_equal(run(ctx, &s, 1), 0); /* never two equal ones in a row */
     }
+    for (int step = 0; step < 8; step++) {
+        s.by = 1 + step / 2 % 2;
+        assert_int_equal(run(ctx, &s, 1),
+                         0); /* two, and then the one that is captured is another */
+    }
 }
 
 /* A tensor that is destroyed takes with it what was captured. */

@@ -130,31 +130,6 @@ static inline hk_tensor *seeded(hk_context *ctx, hk_dtype dtype, hk_shape shape,
     return t;
 }
 
-/* All elements of t as doubles, in one of a few buffers. */
-static inline const double *values(hk_tensor *t) {
-    static double *buffer[8];
-    static int next;
-    double **const out = &buffer[next++ % 8];
-    assert_non_null(t);
-    assert_ok(t->ctx);
-    const int64_t n = hk_tensor_count(t);
-    const size_t size = (size_t)n * hk_dtype_size(hk_tensor_dtype(t));
-    void *raw = malloc(size + 1);
-    free(*out);
-    *out = malloc(sizeof **out * (size_t)(n + 1));
-    assert_non_null(raw);
-    assert_non_null(*out);
-    must(hk_tensor_read(t, raw, size));
-    for (int64_t i = 0; i < n; i++) switch (hk_tensor_dtype(t)) {
-        case HK_F32: (*out)[i] = (double)((const float *)raw)[i]; break;
-        case HK_F64: (*out)[i] = ((const double *)raw)[i]; break;
-        case HK_U8: (*out)[i] = (double)((const uint8_t *)raw)[i]; break;
-        case HK_I32: (*out)[i] = (double)((const int32_t *)raw)[i]; break;
-        }
-    free(raw);
-    return *out;
-}
-
 static inline void assert_values(const char *name, hk_tensor *t, int64_t n, const double *want,
                                  double tolerance) {
     const double *got = values(t);
