@@ -16,10 +16,8 @@ static const network dropped = {"mlp with dropout", with_dropout};
 
 /* Weights after some steps by Adam with a cosine schedule; how many steps were replayed. */
 static uint64_t trained(const network *of, bool no_graph, int64_t steps, uint64_t *replayed) {
-    need_gpu();
-    run r = {.ctx = hk_context_create(&(hk_context_config){
+    run r = {.ctx = open_context((hk_context_config){
                  .device = HK_CUDA, .seed = 3, .threads = 1, .no_graph = no_graph})};
-    assert_ok(r.ctx);
     r.net = of->make(r.ctx);
     assert_int_equal(hk_module_build(r.net, HK_SHAPE(-1, 1, 28, 28), NULL), HK_OK);
     r.all = hk_module_parameters(r.net);
@@ -67,7 +65,7 @@ static void runs_repeat(void **state) {
 
 static void no_memory_is_an_error(void **state) {
     (void)state;
-    hk_context *ctx = device_context(HK_CUDA, HK_F32, 1);
+    hk_context *ctx = open_context((hk_context_config){.device = HK_CUDA, .seed = 1});
     const int64_t huge = (int64_t)1 << 44; /* more than any GPU has */
     assert_null(hk_tensor_new(ctx, HK_F32, HK_SHAPE(huge)));
     const char *text = hk_error_message(ctx);
