@@ -12,7 +12,7 @@
 #     --build DIR     the build folder; build-gpu if not given
 #     --emulated      an emulated GPU and small sizes: to try this file where there is no GPU
 #     --seconds N     for a part, instead of 470
-#   Variables: HILLOCK_ARCH (90 for sm_90; native if not given), PYTHON (python3), SANITIZER (compute-sanitizer).
+#   Variables: HILLOCK_ARCH (90 for sm_90; the GPU's own if not given), PYTHON (python3), SANITIZER (compute-sanitizer).
 set -u
 cd "$(dirname "$0")/../.." || exit 2
 
@@ -162,7 +162,7 @@ unpack_mnist() {
 cores=$(nproc 2>/dev/null || echo 2)
 case $part in
     build)
-        if $emulated; then cuda=-DHILLOCK_CUDA_EMULATED=ON; else cuda="-DHILLOCK_CUDA=ON -DCMAKE_CUDA_ARCHITECTURES=${HILLOCK_ARCH:-native}"; fi
+        if $emulated; then cuda=-DHILLOCK_CUDA_EMULATED=ON; else cuda="-DHILLOCK_CUDA=ON ${HILLOCK_ARCH:+-DCMAKE_CUDA_ARCHITECTURES=$HILLOCK_ARCH}"; fi
         rm -f "$work/configure.state" "$work/build.state" # CMake knows what is up to date
         # shellcheck disable=SC2086
         job configure 120 /dev/null cmake -S . -B "$build" $cuda -DCMAKE_BUILD_TYPE=Release
