@@ -78,6 +78,10 @@ static void run(hk_context *ctx, void (*one)(maxout), void (*four)(maxout), int6
     const bool vectors = inner % most == 0 && ((uintptr_t)z | (uintptr_t)y) % 16 == 0 &&
                          (uintptr_t)winner % most == 0;
     const int lanes = vectors ? most : 1;
+    if (inner > 0x7fffffff) {
+        hk_fail(ctx, HK_ERR_SHAPE, "maxout", "%lld elements behind the axis are too many", (long long)inner);
+        return;
+    }
     const int64_t at_once = 0x7fffffff / inner;
     for (int64_t row = 0; row < n; row += at_once) {
         const int64_t rows = n - row < at_once ? n - row : at_once, first = row * inner;

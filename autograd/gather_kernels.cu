@@ -172,9 +172,55 @@ template <> struct alignas(16) lanes_of<LANES> {
     hk_real v[LANES];
 };
 
-template <int N> static __device__ inline void add(lanes_of<N> *sum, const hk_real *g) {
-    const lanes_of<N> term = *(const lanes_of<N> *)g;
-    for (int l = 0; l < N; l++) sum->v[l] += term.v[l];
+enum { FLIGHT = 8 }; /* rows that are read before they are added: one may be asked for very often */
+
+/* Adds rows row[] of g, in order; those that are negative are none. g: where the thread's elements of row 0 are. */
+template <int N>
+static __device__ inline void add(lanes_of<N> *sum, const hk_real *g, int64_t n, const int64_t *row) {
+    lanes_of<N> term[FLIGHT];
+#pragma unroll
+    for (int f = 0; f < FLIGHT; f++)
+        if (row[f] >= 0) term[f] = *(const lanes_of<N> *)(g + row[f] * n);
+#pragma unroll
+    for (int f = 0; f < FLIGHT; f++)
+        for (int l = 0; l < N; l++)
+            if (row[f] >= 0) sum->v[l] += term[f].v[l];
+}
+
+/* From the sorted places. A warp reads 32 of them at once. */
+template <int N>
+static __device__ inline void add_sorted(const scatter_job &s, int64_t row, const hk_real *g, bool live, lanes_of<N> *sum) {
+    const int lane = threadIdx.x % HK__WARP;
+    const int32_t end = s.end[row];
+    for (int32_t first = s.begin[row]; first < end; first += HK__WARP) {
+        const int32_t own = first + lane < end ? s.place[first + lane] : -1;
+        for (int k = 0; k < HK__WARP && first + k < end; k += FLIGHT) {
+            int64_t from[FLIGHT];
+#pragma unroll
+            for (int f = 0; f < FLIGHT; f++) {
+                const int32_t place = __shfl_sync(0xffffffffu, own, k + f);
+                from[f] = live ? place : -1;
+            }
+            add<N>(sum, g, s.j.n, from);
+        }
+    }
+}
+
+/* From the list as it came. */
+template <int N>
+static __device__ inline void add_listed(const scatter_job &s, int64_t row, const hk_real *g, bool live, lanes_of<N> *sum) {
+    const int lane = threadIdx.x % HK__WARP;
+    for (int64_t first = 0; first < s.j.count; first += HK__WARP) {
+        const bool mine = first + lane < s.j.count && s.j.index[first + lane] == row;
+        unsigned found = __ballot_sync(0xffffffffu, mine);
+        while (found) {
+            int64_t from[FLIGHT];
+#pragma unroll
+            for (int f = 0; f < FLIGHT; f++, found &= found - 1)
+                from[f] = live && found ? first + __ffs((int)found) - 1 : -1;
+            add<N>(sum, g, s.j.n, from);
+        }
+    }
 }
 
 /* A warp has a piece of a row, 32 x N elements. */
@@ -187,16 +233,10 @@ template <int N> static __global__ void __launch_bounds__(THREADS) scatter(const
     hk_real *to = s.out + row * s.j.n + column;
     lanes_of<N> sum;
     for (int l = 0; l < N; l++) sum.v[l] = live && s.accumulate ? to[l] : 0;
-    if (s.place) {
-        for (int32_t p = s.begin[row]; p < s.end[row]; p++)
-            if (live) add<N>(&sum, s.g + s.place[p] * s.j.n + column);
-    } else {
-        for (int64_t first = 0; first < s.j.count; first += HK__WARP) {
-            const bool mine = first + lane < s.j.count && s.j.index[first + lane] == row;
-            for (unsigned found = __ballot_sync(0xffffffffu, mine); found; found &= found - 1)
-                if (live) add<N>(&sum, s.g + (first + __ffs((int)found) - 1) * s.j.n + column);
-        }
-    }
+    if (s.place)
+        add_sorted<N>(s, row, s.g + column, live, &sum);
+    else
+        add_listed<N>(s, row, s.g + column, live, &sum);
     if (live) *(lanes_of<N> *)to = sum;
 }
 

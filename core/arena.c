@@ -111,11 +111,10 @@ void hk__arena_reset(hk__arena *arena) {
     arena->current = arena->first;
     arena->used = 0;
     if (!arena->merges || !arena->first || !arena->first->next) return;
-    /* One chunk of the size that was needed; if that cannot be had, the chunks there are go on. */
-    hk__chunk *one = chunk_new(&arena->source, arena->most);
-    if (!one) return;
+    /* One chunk of the size that was needed. The others go first: a GPU may not have room for both. If it cannot be had,
+       the next allocation asks for what it needs. */
     hk__arena_free(arena);
-    arena->first = arena->current = one;
+    arena->first = arena->current = chunk_new(&arena->source, arena->most);
 }
 
 bool hk__arena_reserve(hk__arena *arena, size_t bytes) {

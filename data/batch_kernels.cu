@@ -30,8 +30,9 @@ struct gather {
 
 /* A thread has N elements of an item; the one that has an item's first ones has its label too. */
 template <class T, int N> static __global__ void gather_batch(gather g) {
-    const int64_t t = (int64_t)blockIdx.x * BLOCK + threadIdx.x, i = t / g.packs;
-    if (i >= g.size) return;
+    const int64_t t = (int64_t)blockIdx.x * BLOCK + threadIdx.x, all = g.size * g.packs;
+    if (t >= all) return;
+    const int64_t i = all <= UINT32_MAX ? (uint32_t)t / (uint32_t)g.packs : t / g.packs;
     const int64_t k = t - i * g.packs, item = g.order ? g.order[(int64_t)*g.place + i] : i;
     const pack<T, N> in = ((const pack<T, N> *)g.items)[item * g.packs + k];
     const hk_real scale = (hk_real)g.scale, shift = (hk_real)g.shift;

@@ -43,6 +43,9 @@ static void few(void **state) {
             for (int twice = 0; twice < 2; twice++)
                 compare(s, (hk_dtype)dtype, shapes[i], COUNT(index), index, twice);
     compare(s, HK_F32, shapes[1], 0, index, false);
+    int32_t often[100]; /* one row more often than are added at once */
+    for (int i = 0; i < COUNT(often); i++) often[i] = i % 11 ? 5 : i % 7;
+    compare(s, HK_F32, HK_SHAPE(7, 33), COUNT(often), often, true);
 }
 
 /* So many looks through the list that it is sorted. */

@@ -149,8 +149,8 @@ template <int TILE, int GROUPS>
 static __global__ void __launch_bounds__(THREADS) product(const hk__gpu_product p, bool whole_a, bool whole_b) {
     typedef cut<TILE, GROUPS> C;
     __shared__ __align__(16) hk_real room[C::room];
-    const int64_t across = (p.n + TILE - 1) / TILE;
-    const int64_t row0 = blockIdx.x / across * TILE, column0 = blockIdx.x % across * TILE;
+    const unsigned across = (unsigned)((p.n + TILE - 1) / TILE);
+    const int64_t row0 = (int64_t)(blockIdx.x / across) * TILE, column0 = (int64_t)(blockIdx.x % across) * TILE;
     const operand a = {(const hk_real *)p.a + blockIdx.y * p.step_a, p.lda, p.m, p.k, !p.trans_a, whole_a};
     const operand b = {(const hk_real *)p.b + blockIdx.y * p.step_b, p.ldb, p.n, p.k, p.trans_b, whole_b};
     hk__vector<hk_real> next_a[C::loads], next_b[C::loads];

@@ -13,6 +13,7 @@
 struct hk__gpu {
     cudaStream_t stream;
     int multiprocessors, capability; /* 90 for sm_90 */
+    int code;                        /* what the code that runs was written for: 80 for PTX of sm_80, on any GPU */
     size_t shared_most;              /* bytes of shared memory that a block may ask for */
     bool sync;                       /* HILLOCK_CUDA_SYNC=1: waits behind each launch */
     const char *op;
@@ -23,12 +24,15 @@ struct hk__gpu {
     double cells[HK__GPU_CELLS], *device_cells;
     bool cells_changed;
     int cells_taken;
+    cudaGraphNode_t setter; /* of a step that is being captured: the last node that set the cells, */
+    int setters;            /* and how many did */
 
     hk__gpu_flag *flag; /* in host memory that kernels can write to */
     void *staging;      /* pinned, for writes */
     size_t staging_used;
 
-    uint64_t allocations;
+    uint64_t allocations, launches; /* so far */
+    struct hk__late *late;          /* memory that was given back while a step was captured, which still uses it */
     struct hk__cublas *blas; /* opened at first use */
     char name[160];
 };
@@ -112,11 +116,13 @@ struct hk__larger {
 #endif
 };
 
-/* Notes that element `place` is `value` and not within 0 to limit - 1. */
+/* Notes that element `place` is `value` and not within 0 to limit - 1. The host looks while kernels run, so `packed` must
+   not get there before the rest. */
 static __device__ inline void hk__raise_flag(hk__gpu_flag *flag, int32_t what, int64_t place,
                                              int32_t value, int64_t limit) {
     flag->what = what;
     flag->limit = limit;
+    __threadfence_system();
     *(volatile uint64_t *)&flag->packed =
         (uint64_t)1 << 63 | (uint64_t)(place & 0x7fffffff) << 32 | (uint32_t)value;
 }

@@ -107,7 +107,6 @@ static hk_status capture(hk_context *ctx, kind *k) {
     hk__step_call(ctx, k->fn, k->arg);
     hk__gpu_graph *graph = hk__gpu_capture_end(ctx);
     look_back(ctx, k);
-    if (graph) hk__gpu_graph_run(ctx, graph);
     if (graph && k->equal > EQUAL && k->launches == expected && hk__gpu_graph_repeats(graph))
         k->graph = graph;
     else

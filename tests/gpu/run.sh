@@ -171,7 +171,8 @@ case $part in
         for test in operations images gates optimizers; do
             job "parity-$test" 120 "$build/tests/parity_ops" "$build/tests/parity_ops" $test
         done
-        for test in replayed_equals_eager runs_repeat no_memory_is_an_error nothing_is_taken_after_two_steps; do
+        for test in replayed_equals_eager runs_repeat no_memory_is_an_error nothing_is_taken_after_two_steps \
+            launches_of_a_step; do
             job "parity-$test" 120 "$build/tests/parity_steps" "$build/tests/parity_steps" $test
         done
         unpack_mnist && ! $emulated && export HILLOCK_MNIST="$mnist"
