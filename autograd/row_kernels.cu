@@ -22,8 +22,8 @@ static __device__ inline hk_real largest(Team &team, int units, const typename W
 }
 
 /* Σ e^(x - most); x becomes these exponentials if keep. */
-template <class W, int deep, class Team>
-static __device__ inline hk_real exponentials(Team &team, int units, hk_real most, bool keep,
+template <class W, int deep, bool keep, class Team>
+static __device__ inline hk_real exponentials(Team &team, int units, hk_real most,
                                               typename W::unit *x) {
     hk_real total = 0;
     ROW_EACH(k, deep, team, units, {
@@ -44,12 +44,18 @@ struct value_op {
                                       typename W::unit *x, typename W::unit *, double *) {
         const int all = (int)job.units;
         const hk_real most = largest<W, deep>(team, all, x);
-        const hk_real total = exponentials<W, deep>(team, all, most, !job.log, x);
-        const hk_real by = 1 / total, shift = job.log ? (hk_real)log((double)total) : 0;
-        ROW_EACH(k, deep, team, all, {
-            for (int i = 0; i < W::lanes; i++)
-                x[k].v[i] = job.log ? x[k].v[i] - most - shift : x[k].v[i] * by;
-        })
+        if (job.log) {
+            const hk_real total = exponentials<W, deep, false>(team, all, most, x);
+            const hk_real shift = (hk_real)log((double)total);
+            ROW_EACH(k, deep, team, all, {
+                for (int i = 0; i < W::lanes; i++) x[k].v[i] = x[k].v[i] - most - shift;
+            })
+        } else {
+            const hk_real by = 1 / exponentials<W, deep, true>(team, all, most, x);
+            ROW_EACH(k, deep, team, all, {
+                for (int i = 0; i < W::lanes; i++) x[k].v[i] *= by;
+            })
+        }
     }
 };
 
@@ -116,7 +122,7 @@ struct loss_op {
             })
             around = team.join(around, hk__add(), 0.0);
         }
-        const hk_real total = exponentials<W, deep>(team, all, most, true, x), by = 1 / total;
+        const hk_real total = exponentials<W, deep, true>(team, all, most, x), by = 1 / total;
         const int64_t label = units > 0 ? label_of(job, row, false) : 0;
         ROW_EACH(k, deep, team, all, {
             const int64_t first = (int64_t)(team.rank + k * team.size) * W::lanes;

@@ -15,6 +15,7 @@ static hk_context *gpu_context(void) {
 /* --- arrays on the device, between guards ---------------------------------------------------------------------------- */
 
 enum { GUARD = 16 };
+static int64_t odd; /* 1: arrays begin one element behind 16 bytes */
 
 typedef struct device_array {
     hk_context *ctx;
@@ -25,18 +26,18 @@ typedef struct device_array {
 
 static void put(const device_array *a, int64_t i, double v) {
     if (a->size == 8)
-        ((double *)(void *)a->copy)[GUARD + i] = v;
+        ((double *)(void *)a->copy)[GUARD + odd + i] = v;
     else
-        ((float *)(void *)a->copy)[GUARD + i] = (float)v;
+        ((float *)(void *)a->copy)[GUARD + odd + i] = (float)v;
 }
 
 static double get(const device_array *a, int64_t i) {
-    return a->size == 8 ? ((double *)(void *)a->copy)[GUARD + i]
-                        : (double)((float *)(void *)a->copy)[GUARD + i];
+    return a->size == 8 ? ((double *)(void *)a->copy)[GUARD + odd + i]
+                        : (double)((float *)(void *)a->copy)[GUARD + odd + i];
 }
 
-static size_t bytes_of(const device_array *a) { return (size_t)(a->n + 2 * GUARD) * a->size; }
-static void *data_of(const device_array *a) { return a->memory + GUARD * a->size; }
+static size_t bytes_of(const device_array *a) { return (size_t)(a->n + 2 * GUARD + odd) * a->size; }
+static void *data_of(const device_array *a) { return a->memory + (size_t)(GUARD + odd) * a->size; }
 
 /* from: NULL for `start` everywhere. */
 static device_array on_device(hk_context *ctx, size_t size, int64_t n, const double *from,
@@ -228,11 +229,54 @@ static void test_networks(void **state) {
     hk_context_destroy(ctx);
 }
 
+/* One channel to a group: 16 bytes at a time and one by one, whole strips and not, kernels in registers and not. */
+static void test_depthwise(void **state) {
+    (void)state;
+    static const struct {
+        int64_t n, groups, oc, h, w, kernel[2], stride, padding[2], dilation;
+    } rows[] = {
+        {3, 3, 1, 8, 12, {3, 3}, 1, {1, 1}, 1}, {2, 2, 2, 5, 8, {5, 5}, 1, {2, 2}, 1},
+        {1, 2, 4, 9, 8, {7, 7}, 1, {3, 3}, 1},  {3, 2, 1, 7, 7, {3, 3}, 1, {1, 1}, 1},
+        {2, 3, 2, 6, 9, {3, 3}, 1, {0, 0}, 1},  {2, 2, 1, 6, 8, {3, 3}, 1, {2, 2}, 1},
+        {2, 2, 1, 6, 8, {5, 5}, 1, {4, 0}, 1},  {2, 1, 3, 8, 10, {3, 3}, 1, {4, 4}, 1},
+        {2, 3, 1, 9, 11, {3, 3}, 2, {1, 1}, 1}, {2, 2, 2, 9, 12, {3, 5}, 1, {1, 2}, 2},
+        {1, 2, 1, 9, 9, {2, 2}, 2, {0, 0}, 1},  {1, 2, 1, 12, 9, {9, 1}, 1, {4, 0}, 1},
+        {40, 2, 1, 8, 8, {3, 3}, 1, {1, 1}, 1}, {600, 2, 1, 1, 1, {3, 3}, 1, {1, 1}, 1},
+        {2, 2, 3, 7, 15, {7, 4}, 3, {3, 1}, 1}, {1, 5, 5, 6, 6, {3, 3}, 1, {1, 1}, 1},
+    };
+    hk_context *ctx = gpu_context();
+    for (int64_t i = 0; i < 8 * COUNT(rows); i++) {
+        const int64_t k = i / 8, *kernel = rows[k].kernel, *padding = rows[k].padding,
+                      d = rows[k].dilation;
+        hk__conv c = {.n = rows[k].n,
+                      .groups = rows[k].groups,
+                      .ic = 1,
+                      .oc = rows[k].oc,
+                      .h = rows[k].h,
+                      .w = rows[k].w,
+                      .kh = kernel[0],
+                      .kw = kernel[1],
+                      .sh = rows[k].stride,
+                      .sw = rows[k].stride,
+                      .ph = padding[0],
+                      .pw = padding[1],
+                      .dh = d,
+                      .dw = d};
+        c.oh = (c.h + 2 * c.ph - (c.kh - 1) * d - 1) / c.sh + 1;
+        c.ow = (c.w + 2 * c.pw - (c.kw - 1) * d - 1) / c.sw + 1;
+        odd = i / 4 % 2;
+        run_case(ctx, i % 8 == 2 ? HK_F64 : HK_F32, &c, i, i / 2 % 2 && c.oh >= 2 && c.ow >= 2);
+    }
+    odd = 0;
+    hk_context_destroy(ctx);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_random_shapes),
         cmocka_unit_test(test_double),
         cmocka_unit_test(test_networks),
+        cmocka_unit_test(test_depthwise),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -38,14 +38,16 @@ struct hk__gpu {
 };
 
 /* Before and behind a launch: whether it may go ahead; what came of it, with the kernel's name. */
-bool hk__launch_begin(hk_context *ctx, const char *kernel, const void *function, dim3 grid, dim3 block, size_t shared);
+bool hk__launch_begin(hk_context *ctx, const char *kernel, const void *function, dim3 grid,
+                      dim3 block, size_t shared);
 void hk__launch_argument(hk_context *ctx, const void *bytes, size_t size);
 void hk__launch_end(hk_context *ctx, const char *kernel, cudaError_t error);
 
 template <class T> struct hk__same { typedef T type; };
 
 /* HK_LAUNCH(ctx, grid, block, shared, kernel, arguments...): runs it on the context's stream. */
-#define HK_LAUNCH(ctx, grid, block, shared, ...) HK__LAUNCH_NAMED(ctx, grid, block, shared, __VA_ARGS__)
+#define HK_LAUNCH(ctx, grid, block, shared, ...)                                                   \
+    HK__LAUNCH_NAMED(ctx, grid, block, shared, __VA_ARGS__)
 #define HK__LAUNCH_NAMED(ctx, grid, block, shared, kernel, ...)                                    \
     hk__launch(ctx, #kernel, grid, block, shared, kernel, __VA_ARGS__)
 
@@ -54,10 +56,12 @@ static void hk__launch(hk_context *ctx, const char *name, dim3 grid, dim3 block,
                        void (*kernel)(P...), typename hk__same<P>::type... argument) {
     if (!hk__launch_begin(ctx, name, (const void *)kernel, grid, block, shared)) return;
     /* A struct without members has a byte that nobody sets. */
-    const int each[] = {(hk__launch_argument(ctx, &argument, __is_empty(P) ? 0 : sizeof argument), 0)...};
+    const int each[] = {
+        (hk__launch_argument(ctx, &argument, __is_empty(P) ? 0 : sizeof argument), 0)...};
     (void)each;
     void *arguments[] = {(void *)&argument...};
-    hk__launch_end(ctx, name, cudaLaunchKernel(kernel, grid, block, arguments, shared, ctx->gpu->stream));
+    hk__launch_end(ctx, name,
+                   cudaLaunchKernel(kernel, grid, block, arguments, shared, ctx->gpu->stream));
 }
 
 /* Blocks of `block` threads for n elements, `each` to a thread. */
@@ -87,7 +91,8 @@ template <class T, class Join> static __device__ inline T hk__warp_join(T x, Joi
 
 /* Over a block of whole warps, at most 1024 threads; every thread gets the result. room: 32 T in shared memory, which
    may be used again by the next call. */
-template <class T, class Join> static __device__ inline T hk__block_join(T x, Join join, T none, T *room) {
+template <class T, class Join>
+static __device__ inline T hk__block_join(T x, Join join, T none, T *room) {
     const int lane = threadIdx.x % HK__WARP, warp = threadIdx.x / HK__WARP;
     x = hk__warp_join(x, join);
     __syncthreads();
@@ -103,12 +108,18 @@ struct hk__add {
 /* NaN wins. */
 struct hk__larger {
     template <class T> __device__ T operator()(T a, T b) const { return b > a || b != b ? b : a; }
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    __device__ float operator()(float a, float b) const {
+        asm("max.NaN.f32 %0, %1, %2;" : "=f"(a) : "f"(a), "f"(b));
+        return a;
+    }
+#endif
 };
 
 /* Notes that element `place` is `value` and not within 0 to limit - 1. The host looks while kernels run, so `packed` must
    not get there before the rest. */
-static __device__ inline void hk__raise_flag(hk__gpu_flag *flag, int32_t what, int64_t place, int32_t value,
-                                             int64_t limit) {
+static __device__ inline void hk__raise_flag(hk__gpu_flag *flag, int32_t what, int64_t place,
+                                             int32_t value, int64_t limit) {
     flag->what = what;
     flag->limit = limit;
     __threadfence_system();
