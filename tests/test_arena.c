@@ -70,13 +70,15 @@ static void large(void **state) {
     (void)state;
     counted c = {0};
     hk__arena arena = {.merges = true, .source = {count_alloc, count_free, &c}};
+    enum { TENSORS = 70 };
     const size_t each = (size_t)3 << 28;
     for (int round = 0; round < 2; round++) {
-        for (int i = 0; i < 60; i++) assert_non_null(hk__arena_alloc(&arena, each));
+        for (int i = 0; i < TENSORS; i++) assert_non_null(hk__arena_alloc(&arena, each));
         hk__arena_reset(&arena);
-        assert_true(c.all == 60 * each);
+        assert_true(c.all == TENSORS * each);
     }
-    assert_true(c.most <= 60 * each + ((size_t)60 << 28)); /* chunks of 4/3 of what was asked for */
+    assert_true(c.most <=
+                TENSORS * each + ((size_t)TENSORS << 28)); /* chunks of 4/3 of what was asked for */
     hk__arena_free(&arena);
 }
 
