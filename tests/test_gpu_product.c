@@ -140,7 +140,7 @@ static void of_a_network(void **state) {
     assert_alike("again", first, again, 0);
 }
 
-/* Gradients of w and b in one launch, also added to what is there, and where that launch cannot be taken. */
+/* Gradients of x, w and b in one launch, also added to what is there, and where that launch cannot be taken. */
 static void of_a_layer(void **state) {
     (void)state;
     static const int64_t sizes[][3] = {
