@@ -21,8 +21,9 @@
 #define HK_UNPOISON(p, n) ((void)(p), (void)(n))
 #endif
 
-/* Large enough that a small network's step fits into the first one. */
-enum { HK_FIRST_CHUNK = 1 << 18 };
+/* Large enough that a small network's step fits into the first one. Chunks double what there is, until that would take
+   memory which others need before the first step ends. */
+enum { HK_FIRST_CHUNK = 1 << 18, HK_MOST_GROWTH = 1 << 30 };
 
 struct hk__chunk {
     hk__chunk *next;
@@ -89,6 +90,7 @@ void *hk__arena_alloc(hk__arena *arena, size_t bytes) {
     while (chunk && chunk->size - chunk->used < size) chunk = chunk->next;
     if (!chunk) {
         size_t grow = arena->used > HK_FIRST_CHUNK ? arena->used : HK_FIRST_CHUNK;
+        if (grow > HK_MOST_GROWTH) grow = HK_MOST_GROWTH;
         if (grow < size) grow = size;
         chunk = append(arena, grow);
         if (!chunk && grow > size) chunk = append(arena, size);
