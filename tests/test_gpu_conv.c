@@ -6,10 +6,7 @@
 #include "values.h"
 
 static hk_context *gpu_context(void) {
-    need_gpu();
-    hk_context *ctx = hk_context_create(&(hk_context_config){.device = HK_CUDA, .seed = 1});
-    assert_ok(ctx);
-    return ctx;
+    return open_context((hk_context_config){.device = HK_CUDA, .seed = 1});
 }
 
 /* --- arrays on the device, between guards ---------------------------------------------------------------------------- */

@@ -8,7 +8,8 @@
      HILLOCK_EMULATED_LATE=1                      work is put off until the host waits for it, as on a busy GPU
      HILLOCK_EMULATED_FAULTS=1                    a read behind an allocation ends the program, too; slower
      HILLOCK_EMULATED_MEMORY=BYTES                of the device; 4 GiB if not given
-     HILLOCK_EMULATED_CAPABILITY=80               what it says it is; 90 if not given */
+     HILLOCK_EMULATED_CAPABILITY=80               what it says it is; 90 if not given
+     HILLOCK_EMULATED_CODE=80                     what its code was written for; as the device if not given */
 #include "emulator.h"
 
 #include <stdio.h>
@@ -120,6 +121,10 @@ cudaError_t emulated_launch(const emulated_kernel *kernel, dim3 grid, dim3 block
         grid.x > 0x7fffffff || grid.y == 0 || grid.y > 65535 || grid.z == 0 || grid.z > 65535)
         return result(cudaErrorInvalidConfiguration);
     const auto allowed = shared_of.find(kernel->function);
+    cudaFuncAttributes code;
+    if (kernel->cluster > 1 && cudaFuncGetAttributes(&code, kernel->function) == cudaSuccess &&
+        code.ptxVersion < 90)
+        fail("clusters, of code that was written for a GPU that has none");
     if (kernel->cluster > 1 && (kernel->cluster > MOST_CLUSTER || grid.x % kernel->cluster != 0 ||
                                 grid.y != 1 || grid.z != 1))
         return result(cudaErrorInvalidValue);
@@ -136,6 +141,17 @@ cudaError_t emulated_launch(const emulated_kernel *kernel, dim3 grid, dim3 block
     node.kernel.sizes.assign(kernel->sizes, kernel->sizes + kernel->arguments);
     if (!keep_arguments(&node.kernel, arguments)) return result(cudaErrorIllegalAddress);
     return submit(stream, std::move(node));
+}
+
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *a, const void *) {
+    memset(a, 0, sizeof *a);
+    const char *code = getenv("HILLOCK_EMULATED_CODE");
+    cudaDeviceProp p;
+    cudaGetDeviceProperties(&p, 0);
+    a->binaryVersion = 10 * p.major + p.minor;
+    a->ptxVersion = code ? atoi(code) : a->binaryVersion;
+    if (a->ptxVersion > a->binaryVersion) return result(cudaErrorNoKernelImageForDevice);
+    return cudaSuccess;
 }
 
 cudaError_t cudaFuncSetAttribute(const void *function, cudaFuncAttribute, int value) {
@@ -217,6 +233,8 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 
 cudaError_t cudaDeviceSynchronize() {
     lock l(emulator_mutex);
+    for (emulated_stream *stream : streams)
+        if (stream->capture) return result(cudaErrorStreamCaptureUnsupported);
     for (emulated_stream *stream : streams) catch_up(stream);
     return cudaSuccess;
 }
@@ -255,6 +273,18 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
     *graph = stream->capture;
     stream->capture = NULL;
     return *graph ? cudaSuccess : result(cudaErrorStreamCaptureUnsupported);
+}
+
+cudaError_t cudaStreamGetCaptureInfo(cudaStream_t stream, cudaStreamCaptureStatus *status,
+                                     unsigned long long *, cudaGraph_t *,
+                                     const cudaGraphNode_t **last, const cudaGraphEdgeData **,
+                                     size_t *n) {
+    lock l(emulator_mutex);
+    emulated_graph *graph = stream->capture;
+    *status = graph ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
+    *n = graph && !graph->nodes.empty();
+    *last = *n ? &graph->nodes.back() : NULL;
+    return cudaSuccess;
 }
 
 /* In no order that a program may rely on, as CUDA's. */
@@ -359,6 +389,8 @@ const char *cudaGetErrorString(cudaError_t error) {
     case cudaErrorMemoryAllocation: return "out of memory";
     case cudaErrorInvalidConfiguration: return "invalid configuration argument";
     case cudaErrorInvalidDeviceFunction: return "invalid device function";
+    case cudaErrorNoKernelImageForDevice:
+        return "no kernel image is available for execution on the device";
     case cudaErrorIllegalAddress: return "an illegal memory access was encountered";
     case cudaErrorStreamCaptureUnsupported:
         return "operation not permitted when stream is capturing";

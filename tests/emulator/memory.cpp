@@ -117,7 +117,8 @@ cudaError_t cudaFree(void *p) {
     if (!p) return cudaSuccess;
     const auto a = device.find((char *)p);
     if (a == device.end()) return cudaErrorInvalidValue;
-    cudaDeviceSynchronize();
+    if (cudaDeviceSynchronize() != cudaSuccess)
+        fail("memory is given back while a step is captured, which may use it");
     open_memory();
     memset(p, 0xff, a->second);
     shut_memory();
