@@ -3,7 +3,7 @@
 
    All of it lies in one range of addresses that nothing may touch but while the device works. An allocation ends where a
    page does; the page behind it is a fence, and both are full of 0xff at first: NaN, or -1. */
-#include "emulator.h"
+#include "checks.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -77,6 +77,7 @@ size_t memory_size() {
     return text ? strtoull(text, NULL, 10) : (size_t)4 << 30;
 }
 
+bool lies_in_range(const void *p) { return (size_t)((const char *)p - range) < RANGE; }
 bool lies_on_device(const void *p, size_t bytes) { return lies_in(device, p, bytes); }
 bool is_pinned(const void *p, size_t bytes) { return lies_in(pinned, p, bytes); }
 
@@ -99,6 +100,7 @@ cudaError_t cudaMalloc(void **p, size_t bytes) {
     lock l(emulator_mutex);
     const size_t size = round_up(bytes, 256), pages = round_up(size, PAGE);
     *p = NULL;
+    if (may_touch_device() != cudaSuccess) return cudaErrorStreamCaptureUnsupported;
     if (bytes == 0) return cudaSuccess;
     char *place = used + size <= memory_size() && make_range() ? place_for(pages + PAGE) : NULL;
     if (!place) return cudaErrorMemoryAllocation;
@@ -109,6 +111,7 @@ cudaError_t cudaMalloc(void **p, size_t bytes) {
     memset(place, 0xff, faults() ? pages : pages + PAGE);
     allow(PROT_NONE);
     *p = place + pages - size;
+    checks_memory(*p, bytes, true);
     return cudaSuccess;
 }
 
@@ -117,27 +120,33 @@ cudaError_t cudaFree(void *p) {
     if (!p) return cudaSuccess;
     const auto a = device.find((char *)p);
     if (a == device.end()) return cudaErrorInvalidValue;
-    cudaDeviceSynchronize();
+    if (may_touch_device() != cudaSuccess) return cudaErrorStreamCaptureUnsupported;
+    finish_all();
     open_memory();
     memset(p, 0xff, a->second);
     shut_memory();
     used -= a->second;
+    checks_memory(p, a->second, false);
     device.erase(a);
     return cudaSuccess;
 }
 
 cudaError_t cudaHostAlloc(void **p, size_t bytes, unsigned) {
     lock l(emulator_mutex);
+    if (may_touch_device() != cudaSuccess) return cudaErrorStreamCaptureUnsupported;
     *p = aligned_alloc(PAGE, round_up(bytes, PAGE));
     if (!*p) return cudaErrorMemoryAllocation;
     memset(*p, 0xff, bytes);
     pinned[(char *)*p] = bytes;
+    checks_memory(*p, bytes, true);
+    checks_written(*p, bytes);
     return cudaSuccess;
 }
 
 cudaError_t cudaFreeHost(void *p) {
     lock l(emulator_mutex);
-    cudaDeviceSynchronize();
+    if (may_touch_device() != cudaSuccess) return cudaErrorStreamCaptureUnsupported;
+    finish_all();
     pinned.erase((char *)p);
     free(p);
     return cudaSuccess;
