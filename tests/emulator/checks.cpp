@@ -103,7 +103,7 @@ void tell(const char *what, const void *p, int32_t place, const access *before, 
 
 /* --- what memory remembers -------------------------------------------------------------------------------------------- */
 
-page *page_of(uintptr_t number) {
+inline page *page_of(uintptr_t number) {
     auto &l = lately[number % 64];
     if (l.number != number) l = {number, &pages[number]};
     return l.found;
@@ -145,9 +145,6 @@ cell *cells_of(page *q, bool bytes) {
 
 /* --- what is ordered --------------------------------------------------------------------------------------------------- */
 
-bool same_thread(const access &a, const access &b) {
-    return a.run == b.run && a.thread == b.thread;
-}
 int barriers(uint16_t cluster) { return cluster & ~VOLATILE; }
 
 /* The first run of an access's cluster, or the run itself. */
@@ -156,17 +153,18 @@ uint32_t cluster_of(const access &a) {
 }
 
 /* Whether a lies behind the thread that runs. */
-bool is_ordered(const access &a) {
+inline bool is_ordered(const access &a) {
     const access &now = self->now;
     if (a.run < oldest) return true;
     if (a.run == now.run)
         return a.thread == now.thread || a.barrier < now.barrier ||
                barriers(a.cluster) < barriers(now.cluster) ||
                (a.thread / WARP == now.thread / WARP && a.warp < self->seen[a.thread % WARP]);
-    return cluster_of(a) == cluster_of(now) && barriers(a.cluster) < barriers(now.cluster);
+    return running && running->cluster > 1 && cluster_of(a) == cluster_of(now) &&
+           barriers(a.cluster) < barriers(now.cluster);
 }
 
-bool race(const access &a, bool is_volatile) {
+inline bool race(const access &a, bool is_volatile) {
     return a.run >= oldest && !(is_volatile && a.cluster & VOLATILE) && !is_ordered(a);
 }
 
@@ -175,12 +173,12 @@ int distance(const access &a, const access &b) {
     return a.run != b.run ? 3 : a.thread / WARP != b.thread / WARP ? 2 : a.thread != b.thread;
 }
 
-void note(cell *c, bool write, const access &now, const void *p) {
+inline void note(cell *c, bool write, const access &now, const void *p) {
     const bool is_volatile = now.cluster & VOLATILE;
     if (race(c->write, is_volatile))
         tell(write ? "writes to" : "reads", p, now.place, &c->write, "wrote");
     if (!write) {
-        if (same_thread(c->read[0], now) || is_ordered(c->read[0])) {
+        if (is_ordered(c->read[0])) {
             c->read[0] = now;
         } else if (is_ordered(c->read[1]) ||
                    distance(now, c->read[0]) > distance(c->read[1], c->read[0])) {
@@ -224,12 +222,12 @@ bool is_builtin(uintptr_t at) {
 }
 
 kind kind_of(uintptr_t at, size_t n) {
-    if (is_local((const void *)at)) return LOCAL;
-    if (lies_in_range((const void *)at)) return DEVICE;
+    if (stack_area.has((const void *)at)) return LOCAL;
+    if (device_area.has((const void *)at)) return DEVICE;
     if (running && at >= (uintptr_t)running->values.data() &&
         at + n <= (uintptr_t)(running->values.data() + running->values.size()))
         return LOCAL;
-    if (is_shared((const void *)at)) return SHARED;
+    if (shared_area.has((const void *)at)) return SHARED;
     if (is_static(at)) return is_builtin(at) ? LOCAL : STATIC;
     if (is_pinned((const void *)at, n)) return DEVICE;
     return ELSEWHERE;
@@ -280,15 +278,34 @@ void look(uintptr_t at, size_t n, bool write, bool is_volatile, int32_t place, i
     });
 }
 
+/* The same for most accesses, quickly: whole words, within one of a page's words of bits, where there is nothing to tell
+   but a race. False for others. */
+bool is_plain(uintptr_t at, size_t n, bool write, int32_t place) {
+    if (n < 4 || n > 16 || at % n) return false;
+    const kind where = kind_of(at, n);
+    const uint64_t mask = bits((int)(at % 64), (int)n);
+    const int word = (int)(at % PAGE / 64), from = (int)(at % PAGE / 4);
+    if (where != DEVICE && where != STATIC) return false;
+    page *q = page_of(at / PAGE);
+    access now = self->now;
+    now.place = place;
+    if (q->bytes || !q->cells || (!write && (q->set[word] & mask) != mask)) return false;
+    if (where == DEVICE && (q->live[word] & mask) != mask) return false;
+    if (where == STATIC && (q->run != now.run || running->cluster > 1 || (q->set[word] & mask) != mask)) return false;
+    oldest = where == DEVICE ? first_run : now.run;
+    q->set[word] |= mask;
+    for (int i = from; i < from + (int)n / 4; i++) note(q->cells + i, write, now, (const void *)at);
+    return true;
+}
+
 inline void seen(void *p, size_t n, bool write, bool is_volatile, bool aligned, void *pc) {
-    if (!self) return;
+    if (!self || stack_area.has(p)) return;
     const uintptr_t at = (uintptr_t)p;
     const int32_t place = (int32_t)((const char *)pc - code());
     if (aligned && at % n)
-        return tell(
-            "reads or writes more than a byte at an address that is no multiple of its size:", p,
-            place, NULL, NULL);
-    look(at, n, write, is_volatile, place, (int)(self - states) / MOST_THREADS);
+        return tell("reads or writes more than a byte at an address that is no multiple of its size:", p, place, NULL, NULL);
+    if (is_volatile || !is_plain(at, n, write, place))
+        look(at, n, write, is_volatile, place, (int)(self - states) / MOST_THREADS);
 }
 
 } /* namespace */
@@ -373,6 +390,7 @@ void checks_cluster_end(unsigned n) {
 void checks_memory(const void *p, size_t bytes, bool live) {
     by_page(p, bytes, [=](page *q, int from, int n) {
         by_word(from, n, [=](int word, uint64_t mask) {
+            if (live && q->live[word] & mask) fail("memory is handed out that is in use");
             q->live[word] = live ? q->live[word] | mask : q->live[word] & ~mask;
             q->set[word] &= ~mask;
         });
@@ -407,11 +425,6 @@ void checks_copied(const void *to, const void *from, size_t bytes) {
 
 void checks_read(const void *p, size_t bytes) {
     if (!is_live(p, bytes)) fail("reads memory of the device that is not in use");
-}
-
-extern "C" void emulated_memory(const void *p, size_t bytes, int live) {
-    lock l(emulator_mutex);
-    checks_memory(p, bytes, live);
 }
 
 /* --- what the compiler tells ------------------------------------------------------------------------------------------------ */

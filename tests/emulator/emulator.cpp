@@ -27,6 +27,7 @@ std::recursive_mutex emulator_mutex;
 struct emulated_node {
     cudaGraphNodeType type;
     bool foreign; /* a library's: its parameters cannot be asked for */
+    bool hidden;  /* nothing of the stream's: what an arena hands out and takes back (checks.h) */
     launch kernel;
     std::function<void()> work;
 };
@@ -89,7 +90,9 @@ emulated_graph *any_capture(bool relaxed) {
 }
 
 void run(const emulated_node &node) {
-    if (node.work) {
+    if (node.hidden) {
+        node.work();
+    } else if (node.work) {
         open_memory();
         checks_begin(NULL);
         node.work();
@@ -119,7 +122,7 @@ cudaError_t submit(cudaStream_t stream, emulated_node &&node) {
 }
 
 emulated_node host_node(cudaGraphNodeType type, std::function<void()> work) {
-    return {type, false, {}, work};
+    return {type, false, false, {}, work};
 }
 
 bool keep_arguments(launch *k, void **arguments) {
@@ -161,7 +164,7 @@ cudaError_t emulated_launch(const emulated_kernel *kernel, dim3 grid, dim3 block
     const auto allowed = shared_of.find(kernel->function);
     const size_t most = allowed == shared_of.end() ? 48 << 10 : allowed->second;
     if (shared > most) return result(cudaErrorInvalidValue);
-    emulated_node node = {cudaGraphNodeTypeKernel, false, {}, nullptr};
+    emulated_node node = {cudaGraphNodeTypeKernel, false, false, {}, nullptr};
     node.kernel.function = kernel->function;
     node.kernel.call = kernel->call;
     node.kernel.grid = grid;
@@ -195,6 +198,23 @@ cudaError_t emulated_submit(cudaStream_t stream, void (*function)(const void *),
     node.foreign = true;
     return submit(stream, std::move(node));
 }
+
+#if HK_EMULATED_CHECKS
+/* An arena hands out memory of the device, or takes it back: in its place among a captured step's work. */
+extern "C" void emulated_memory(const void *p, size_t bytes, int live) {
+    lock l(emulator_mutex);
+    emulated_node node =
+        host_node(cudaGraphNodeTypeMemset, [=] { checks_memory(p, bytes, live); });
+    node.hidden = true;
+    emulated_graph *capture = any_capture(true);
+    if (capture) {
+        capture->nodes.push_back(new emulated_node(node));
+    } else {
+        finish_all();
+        run(node);
+    }
+}
+#endif
 
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream) {
@@ -324,9 +344,13 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
 
 /* In no order that a program may rely on, as CUDA's. */
 cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t *nodes, size_t *n) {
-    const size_t all = graph->nodes.size(), room = nodes ? *n : 0;
-    *n = all;
-    for (size_t i = 0; i < room && i < all; i++) nodes[i] = graph->nodes[all - 1 - i];
+    const size_t room = nodes ? *n : 0;
+    *n = 0;
+    for (size_t i = graph->nodes.size(); i-- > 0;) {
+        if (graph->nodes[i]->hidden) continue;
+        if (*n < room) nodes[*n] = graph->nodes[i];
+        ++*n;
+    }
     return cudaSuccess;
 }
 

@@ -47,8 +47,13 @@ cudaError_t may_touch_device();
 void open_memory();
 void shut_memory();
 size_t memory_size();
-bool is_local(const void *p), is_shared(const void *p); /* a fiber's stack; what launches ask for */
-bool lies_in_range(const void *p); /* of all memory that the device has, had or may have */
+/* Stacks of fibers; what launches ask for as shared memory; all memory that the device has, had or may have. */
+struct area {
+    char *begin;
+    size_t size;
+    bool has(const void *p) const { return (size_t)((const char *)p - begin) < size; }
+};
+extern area stack_area, shared_area, device_area;
 bool lies_on_device(const void *p, size_t bytes), is_pinned(const void *p, size_t bytes);
 /* Whether it is an address of the host, not pinned. */
 bool is_host(uint64_t word);

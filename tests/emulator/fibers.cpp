@@ -54,6 +54,8 @@ void fail(const char *why) {
     abort();
 }
 
+area stack_area, shared_area; /* of a cluster's blocks, each with a page behind it that nothing may touch */
+
 namespace {
 
 enum state { READY, AT_BARRIER, AT_EXCHANGE, AT_CLUSTER, DONE };
@@ -70,8 +72,6 @@ struct fiber {
 
 unsigned here[MOST_CLUSTER * MOST_THREADS / WARP],
     alive[MOST_CLUSTER * MOST_THREADS / WARP]; /* lanes, by warp */
-char *stacks,
-    *rooms; /* shared memory of each block of a cluster, and a page behind it that nothing may touch */
 void *scheduler;
 fiber *self;
 int threads, live, at_barrier;
@@ -140,7 +140,7 @@ uint64_t place_of(uint64_t i, uint64_t n) {
 
 void start_fibers(dim3 block) {
     for (int i = 0; i < threads; i++) {
-        void **top = (void **)(stacks + (size_t)(fibers - all_fibers + i + 1) * STACK);
+        void **top = (void **)(stack_area.begin + (size_t)(fibers - all_fibers + i + 1) * STACK);
         *--top = NULL; /* the stack is as it would be behind a call */
         *--top = (void *)fiber_main;
         top -= 6;
@@ -170,7 +170,7 @@ bool run_fibers() {
 
 /* Shared memory ends where a page does, but for the bytes that make it a multiple of 16. */
 char *room_of(const launch *k, unsigned member) {
-    return rooms + (size_t)(member + 1) * ROOM - PAGE - round_up(k->shared, 16);
+    return shared_area.begin + (size_t)(member + 1) * ROOM - PAGE - round_up(k->shared, 16);
 }
 
 void check_fence(const launch *k, const char *room) {
@@ -250,29 +250,27 @@ void run_cluster(const launch *k, uint64_t first) {
     members.clear();
 }
 
+area new_area(size_t size) {
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                   -1, 0);
+    if (p == MAP_FAILED) fail("no memory for stacks");
+    return {(char *)p, size};
+}
+
 void make_stacks() {
     const int most = MOST_CLUSTER * MOST_THREADS;
-    stacks = (char *)mmap(NULL, (size_t)most * STACK, PROT_READ | PROT_WRITE,
-                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    rooms = (char *)mmap(NULL, (size_t)MOST_CLUSTER * ROOM, PROT_READ | PROT_WRITE,
-                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (stacks == MAP_FAILED || rooms == MAP_FAILED) fail("no memory for stacks");
-    for (int i = 0; i < most; i++) mprotect(stacks + (size_t)i * STACK, PAGE, PROT_NONE);
+    stack_area = new_area((size_t)most * STACK);
+    shared_area = new_area((size_t)MOST_CLUSTER * ROOM);
+    for (int i = 0; i < most; i++)
+        mprotect(stack_area.begin + (size_t)i * STACK, PAGE, PROT_NONE);
     for (int i = 1; i <= MOST_CLUSTER; i++)
-        mprotect(rooms + (size_t)i * ROOM - PAGE, PAGE, PROT_NONE);
+        mprotect(shared_area.begin + (size_t)i * ROOM - PAGE, PAGE, PROT_NONE);
 }
 
 } /* namespace */
 
-bool is_local(const void *p) {
-    return (size_t)((const char *)p - stacks) < (size_t)MOST_CLUSTER * MOST_THREADS * STACK;
-}
-bool is_shared(const void *p) {
-    return (size_t)((const char *)p - rooms) < (size_t)MOST_CLUSTER * ROOM;
-}
-
 void run_kernel(const launch *k) {
-    if (!stacks) make_stacks();
+    if (!stack_area.begin) make_stacks();
     const unsigned mode = _mm_getcsr();
     if (k->flush) _mm_setcsr(mode | 0x8040);
     running = k;

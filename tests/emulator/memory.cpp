@@ -11,6 +11,8 @@
 
 #include <map>
 
+area device_area;
+
 namespace {
 
 enum { FENCE = 256, HUGE = 2 << 20 };
@@ -42,6 +44,7 @@ bool make_range() {
         mmap(NULL, RANGE + HUGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED) return false;
     range = (char *)round_up((size_t)p, HUGE);
+    device_area = {range, RANGE};
     if (!faults()) madvise(range, RANGE, MADV_HUGEPAGE); /* few pages to shut and open */
     return true;
 }
@@ -77,7 +80,6 @@ size_t memory_size() {
     return text ? strtoull(text, NULL, 10) : (size_t)4 << 30;
 }
 
-bool lies_in_range(const void *p) { return (size_t)((const char *)p - range) < RANGE; }
 bool lies_on_device(const void *p, size_t bytes) { return lies_in(device, p, bytes); }
 bool is_pinned(const void *p, size_t bytes) { return lies_in(pinned, p, bytes); }
 
@@ -147,7 +149,10 @@ cudaError_t cudaFreeHost(void *p) {
     lock l(emulator_mutex);
     if (may_touch_device() != cudaSuccess) return cudaErrorStreamCaptureUnsupported;
     finish_all();
-    pinned.erase((char *)p);
+    const auto a = pinned.find((char *)p);
+    if (a == pinned.end()) return p ? cudaErrorInvalidValue : cudaSuccess;
+    checks_memory(p, a->second, false);
+    pinned.erase(a);
     free(p);
     return cudaSuccess;
 }
