@@ -64,11 +64,11 @@ static __global__ void __launch_bounds__(HK__MAP_THREADS) maxout_pick(maxout m) 
     const uint32_t i = blockIdx.x * HK__MAP_THREADS + threadIdx.x;
     if (i >= m.count) return;
     const hk_real *z = m.z + candidate(m, i) * lanes;
+    const hk__lanes<uint8_t, lanes> which = ((const hk__lanes<uint8_t, lanes> *)m.winner)[i];
+    hk__lanes<hk_real, lanes> y;
 #pragma unroll
-    for (int j = 0; j < lanes; j++) {
-        const int64_t o = (int64_t)i * lanes + j;
-        m.y[o] = z[(int64_t)m.winner[o] * m.inner.dim * lanes + j];
-    }
+    for (int j = 0; j < lanes; j++) y.v[j] = z[(int64_t)which.v[j] * m.inner.dim * lanes + j];
+    ((hk__lanes<hk_real, lanes> *)m.y)[i] = y;
 }
 
 /* In launches whose outputs 32 bits count. */

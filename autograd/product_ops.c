@@ -103,38 +103,45 @@ static hk_status affine_forward(hk_op_call *c) {
     return hk__product(c->ctx, y_rows, rows, wt, b, false);
 }
 
-/* Those of w and b, in one launch where possible. */
-static hk_status both_gradients(hk_op_call *c, hk_tensor *gw, bool accumulate, hk_tensor *g,
-                                hk_tensor *gt, hk_tensor *x) {
-    bool accumulate_b;
-    hk_tensor *gb = hk__grad_target(c, 2, &accumulate_b);
-    if (!gb) return c->ctx->status;
-    if (HK_ON_GPU(c->ctx) && hk__product_sums_gpu(c->ctx, gw, gt, x, accumulate, gb, accumulate_b))
-        return c->ctx->status;
-    HK_TRY(hk__product(c->ctx, gw, gt, x, NULL, accumulate));
-    hk__sum_to(c->ctx, gb, g, accumulate_b);
-    return c->ctx->status;
+/* All that is needed, where the GPU does it in one launch; false if it does not, and nothing was done. */
+static bool backward_on_gpu(hk_op_call *c, hk_tensor *g) {
+    hk_tensor *const *const gin = c->gin;
+    if (!HK_ON_GPU(c->ctx) || !gin[1] || gin[0] == gin[1]) return false;
+    const bool bias = c->n_in == 3 && gin[2];
+    if (bias && gin[2] == gin[0]) return false;
+    const hk__affine_gradients of = {.g = g,
+                                     .x = as_rows(c->in[0]),
+                                     .w = c->in[1],
+                                     .gx = gin[0] ? as_rows(gin[0]) : NULL,
+                                     .gw = gin[1],
+                                     .gb = bias ? gin[2] : NULL,
+                                     .add_x = gin[0] && !gin[0]->clean,
+                                     .add_w = !gin[1]->clean,
+                                     .add_b = bias && !gin[2]->clean};
+    if (!of.x || (gin[0] && !of.gx) || !hk__affine_backward_gpu(c->ctx, &of)) return false;
+    for (int i = 0; i < c->n_in; i++)
+        if (gin[i]) gin[i]->clean = false;
+    return true;
 }
 
 /* y = x·wᵀ + b with g (rows, out): ∂L/∂x = g·w, ∂L/∂w = gᵀ·x, ∂L/∂b = Σ_rows g. */
 static hk_status affine_backward(hk_op_call *c) {
     hk_tensor *g = as_rows(c->gout[0]);
     if (!g) return c->ctx->status;
+    if (HK_ON_GPU(c->ctx) && backward_on_gpu(c, g)) return c->ctx->status;
     bool accumulate;
     if (hk_op_needs(c, 0)) {
         hk_tensor *gx = as_rows(hk__grad_target(c, 0, &accumulate));
         if (!gx) return c->ctx->status;
         HK_TRY(hk__product(c->ctx, gx, g, c->in[1], NULL, accumulate));
     }
-    const bool bias = c->n_in == 3 && hk_op_needs(c, 2);
     if (hk_op_needs(c, 1)) {
         hk_tensor *gw = hk__grad_target(c, 1, &accumulate);
         hk_tensor *x = as_rows(c->in[0]), *gt = hk__transposed(g);
         if (!x || !gt) return c->ctx->status;
-        if (bias) return both_gradients(c, gw, accumulate, g, gt, x);
         HK_TRY(hk__product(c->ctx, gw, gt, x, NULL, accumulate));
     }
-    if (bias) HK_TRY(hk_op_add_grad(c, 2, g));
+    if (c->n_in == 3 && hk_op_needs(c, 2)) HK_TRY(hk_op_add_grad(c, 2, g));
     return c->ctx->status;
 }
 

@@ -2,15 +2,13 @@
 /* What a step may do to the memory and to the stream that captured steps are made of.
    SPDX-License-Identifier: MIT */
 #include "gpu.h"
-#include "gpu_pair.h"
+#include "gpu_fixture.h"
 
 enum { CAPTURED = 3 /* the call of a step's function that is captured */, STEPS = 9 };
 
 static hk_context *on_the_gpu(bool no_graph) {
-    hk_context *ctx = hk_context_create(
-        &(hk_context_config){.device = HK_CUDA, .threads = 1, .seed = 1, .no_graph = no_graph});
-    assert_ok(ctx);
-    return ctx;
+    return open_context(
+        (hk_context_config){.device = HK_CUDA, .threads = 1, .seed = 1, .no_graph = no_graph});
 }
 
 static hk_tensor *filled(hk_context *ctx, double value) {

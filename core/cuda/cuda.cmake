@@ -85,11 +85,20 @@ endif()
 
 find_nvcc(nvcc nvcc_version)
 see_gpu(gpu_seen gpu_architecture)
+find_program(host_compiler NAMES g++ c++ clang++ NO_CACHE) # for nvcc
+if(CMAKE_CUDA_HOST_COMPILER OR DEFINED ENV{CUDAHOSTCXX})
+    set(host_compiler "${CMAKE_CUDA_HOST_COMPILER}$ENV{CUDAHOSTCXX}")
+endif()
 if(HILLOCK_CUDA STREQUAL "ON" AND NOT nvcc)
     message(FATAL_ERROR "HILLOCK_CUDA=ON needs nvcc of CUDA 13 or newer, and there is none: run ./bootstrap.sh --cuda, "
                         "install the CUDA Toolkit, or name the compiler with -DCMAKE_CUDA_COMPILER=PATH")
+elseif(HILLOCK_CUDA STREQUAL "ON" AND NOT host_compiler)
+    message(FATAL_ERROR "HILLOCK_CUDA=ON needs a C++ compiler too, since nvcc hands it what is for the CPU, and there is "
+                        "none: run ./bootstrap.sh --cuda, or install g++")
 elseif(NOT nvcc)
     set(cuda_text "OFF: no nvcc of CUDA 13 or newer (run ./bootstrap.sh --cuda, or install the CUDA Toolkit)")
+elseif(NOT host_compiler)
+    set(cuda_text "OFF: nvcc ${nvcc_version} is here, but no C++ compiler for it (run ./bootstrap.sh --cuda, or install g++)")
 elseif(HILLOCK_CUDA STREQUAL "AUTO" AND NOT gpu_seen)
     set(cuda_text "OFF: nvcc ${nvcc_version} is here, but no GPU (HILLOCK_CUDA=ON builds for one all the same)")
 else()

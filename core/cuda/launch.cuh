@@ -74,17 +74,19 @@ static inline unsigned hk__grid(int64_t n, int64_t block, int64_t each) {
 extern __shared__ __align__(16) unsigned char hk__shared[];
 #define HK_SHARED(type, name) type *const name = (type *)hk__shared
 
-/* 16 bytes at once. */
-template <class T> struct alignas(16) hk__vector {
-    static constexpr int lanes = 16 / (int)sizeof(T);
-    T v[16 / sizeof(T)];
+/* n elements that are read and written at once; as many as 16 bytes hold, if nothing is said. */
+template <class T, int n = 16 / (int)sizeof(T)>
+struct alignas(n * sizeof(T) < 16 ? n * sizeof(T) : 16) hk__vector {
+    static constexpr int lanes = n;
+    T v[n];
 };
 
 enum { HK__WARP = 32 };
 
-/* Over a warp, in a fixed order; every lane gets the result. */
-template <class T, class Join> static __device__ inline T hk__warp_join(T x, Join join) {
-    for (int away = HK__WARP / 2; away > 0; away /= 2)
+/* Over a warp, or teams of `size` lanes in it (a power of two), in a fixed order; every lane gets the result. */
+template <class T, class Join>
+static __device__ inline T hk__warp_join(T x, Join join, int size = HK__WARP) {
+    for (int away = size / 2; away > 0; away /= 2)
         x = join(x, __shfl_xor_sync(0xffffffffu, x, away));
     return x;
 }

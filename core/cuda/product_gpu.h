@@ -3,6 +3,7 @@
 #ifndef HK_PRODUCT_GPU_H
 #define HK_PRODUCT_GPU_H
 
+#include "cublas.h"
 #include "product.h"
 
 HK_BEGIN_DECLS
@@ -11,10 +12,16 @@ HK_BEGIN_DECLS
 hk_status hk__product_gpu(hk_context *ctx, hk_tensor *out, const hk__matrix *a, const hk__matrix *b,
                           hk_tensor *bias, bool accumulate);
 
-/* out (m, n) (+)= a · b, and sums (m) (+)= the sums of a's rows, in one launch: the gradients of a linear layer. False where
-   hillock's own kernel is not the one to take; then nothing was done. */
-bool hk__product_sums_gpu(hk_context *ctx, hk_tensor *out, hk_tensor *a, hk_tensor *b,
-                          bool accumulate, hk_tensor *sums, bool accumulate_sums);
+/* Gradients of y = x·wᵀ + b, with g (rows, out) that of y: gx (+)= g·w, gw (+)= gᵀ·x, gb (+)= the sums of g's columns. */
+typedef struct hk__affine_gradients {
+    hk_tensor *g, *x, *w;    /* rank 2 */
+    hk_tensor *gx, *gw, *gb; /* gx, gb: NULL where not needed */
+    bool add_x, add_w, add_b;
+} hk__affine_gradients;
+/* As one or two products for a single launch; how many. 0: hillock's own kernel is not the one to take. */
+int hk__affine_products_gpu(hk_context *ctx, const hk__affine_gradients *of, hk__gpu_product p[2]);
+/* Runs them. False if there are none; then nothing was done. */
+bool hk__affine_backward_gpu(hk_context *ctx, const hk__affine_gradients *of);
 
 HK_END_DECLS
 #endif
