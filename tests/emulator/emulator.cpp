@@ -312,7 +312,6 @@ cudaError_t cudaDeviceSynchronize() {
 void finish_all() {
     for (emulated_stream *stream : streams) catch_up(stream);
 }
-bool is_capturing() { return any_capture(true) != NULL; }
 cudaError_t may_touch_device() {
     emulated_graph *capture = any_capture(false);
     return capture ? refuse(capture) : cudaSuccess;

@@ -42,7 +42,6 @@ bool set_to(const char *variable, const char *value); /* of the environment */
 /* Waits for all streams, whatever is captured; whether that allows to touch the device's memory. */
 void finish_all();
 cudaError_t may_touch_device();
-bool is_capturing();
 
 /* Lets the program at the device's memory, or shuts it out and looks whether something wrote behind an allocation. */
 void open_memory();
