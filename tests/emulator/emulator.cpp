@@ -9,7 +9,8 @@
      HILLOCK_EMULATED_FAULTS=1                    a read behind an allocation ends the program, too; slower
      HILLOCK_EMULATED_MEMORY=BYTES                of the device; 4 GiB if not given
      HILLOCK_EMULATED_CAPABILITY=80               what it says it is; 90 if not given
-     HILLOCK_EMULATED_CODE=80                     what its code was written for; as the device if not given */
+     HILLOCK_EMULATED_CODE=80                     what its code was written for; as the device if not given
+     HILLOCK_EMULATED_FAILS=N                     the N-th kernel from now fails, and with it every call behind */
 #include "checks.h"
 
 #include <stdio.h>
@@ -90,10 +91,23 @@ emulated_graph *any_capture(bool relaxed) {
     return NULL;
 }
 
+/* What a kernel did wrong breaks the device for the rest of the process, here while the variable is there. */
+long kernels_run;
+cudaError_t device_state() {
+    const char *fails = getenv("HILLOCK_EMULATED_FAILS");
+    if (!fails) kernels_run = 0;
+    return fails && kernels_run >= atol(fails) ? result(cudaErrorIllegalAddress) : cudaSuccess;
+}
+
 void run(const emulated_node &node) {
     if (node.hidden) {
         node.work();
-    } else if (node.work) {
+        return;
+    }
+    if (device_state() != cudaSuccess) return;
+    if (!node.work) kernels_run++;
+    if (device_state() != cudaSuccess) return;
+    if (node.work) {
         open_memory();
         checks_begin(NULL);
         node.work();
@@ -111,6 +125,7 @@ void catch_up(emulated_stream *stream) {
 
 cudaError_t submit(cudaStream_t stream, emulated_node &&node) {
     static const bool late = set_to("HILLOCK_EMULATED_LATE", "1");
+    if (device_state() != cudaSuccess) return cudaErrorIllegalAddress;
     if (stream->capture && stream->capture->broken)
         return result(cudaErrorStreamCaptureInvalidated);
     if (stream->capture)
@@ -219,8 +234,7 @@ cudaError_t emulated_submit(cudaStream_t stream, void (*function)(const void *),
 /* An arena hands out memory of the device, or takes it back: in its place among a captured step's work. */
 extern "C" void emulated_memory(const void *p, size_t bytes, int live) {
     lock l(emulator_mutex);
-    emulated_node node =
-        host_node(cudaGraphNodeTypeMemset, [=] { checks_memory(p, bytes, live); });
+    emulated_node node = host_node(cudaGraphNodeTypeMemset, [=] { checks_memory(p, bytes, live); });
     node.hidden = true;
     emulated_graph *capture = any_capture(true);
     if (capture) {
@@ -291,7 +305,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     lock l(emulator_mutex);
     if (stream->capture) return refuse(stream->capture);
     catch_up(stream);
-    return cudaSuccess;
+    return device_state();
 }
 
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
@@ -422,7 +436,7 @@ cudaError_t cudaGraphExecKernelNodeSetParams(cudaGraphExec_t exec, cudaGraphNode
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
     lock l(emulator_mutex);
     for (const emulated_node &node : exec->nodes) submit(stream, emulated_node(node));
-    return cudaSuccess;
+    return device_state();
 }
 
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
