@@ -9,7 +9,8 @@
      HILLOCK_EMULATED_FAULTS=1                    a read behind an allocation ends the program, too; slower
      HILLOCK_EMULATED_MEMORY=BYTES                of the device; 4 GiB if not given
      HILLOCK_EMULATED_CAPABILITY=80               what it says it is; 90 if not given
-     HILLOCK_EMULATED_CODE=80                     what its code was written for; as the device if not given */
+     HILLOCK_EMULATED_CODE=80                     what its code was written for; as the device if not given
+     HILLOCK_EMULATED_BROKEN=1                    the next kernel goes wrong, and with it all calls from then on */
 #include "checks.h"
 
 #include <stdio.h>
@@ -54,6 +55,8 @@ namespace {
 std::set<emulated_stream *> streams;
 std::map<const void *, size_t> shared_of;
 cudaError_t last_error;
+
+bool is_stuck;
 
 cudaError_t result(cudaError_t error) {
     if (error != cudaSuccess) last_error = error;
@@ -152,9 +155,14 @@ bool keep_arguments(launch *k, void **arguments) {
 
 } /* namespace */
 
+cudaError_t stuck() { return is_stuck ? result(cudaErrorIllegalAddress) : cudaSuccess; }
+
 cudaError_t emulated_launch(const emulated_kernel *kernel, dim3 grid, dim3 block, void **arguments,
                             size_t shared, cudaStream_t stream) {
     lock l(emulator_mutex);
+    if (stuck() != cudaSuccess) return stuck();
+    is_stuck = set_to("HILLOCK_EMULATED_BROKEN", "1");
+    if (is_stuck) return cudaSuccess; /* it shows later */
     const uint64_t threads = (uint64_t)block.x * block.y * block.z;
     if (threads == 0 || threads > MOST_THREADS || block.z > 64 || grid.x == 0 ||
         grid.x > 0x7fffffff || grid.y == 0 || grid.y > 65535 || grid.z == 0 || grid.z > 65535)
@@ -241,6 +249,7 @@ cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_
                               size_t width, size_t height, cudaMemcpyKind kind,
                               cudaStream_t stream) {
     lock l(emulator_mutex);
+    if (stuck() != cudaSuccess) return stuck();
     if (width == 0 || height == 0) return cudaSuccess;
     const bool into = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
     const bool out_of = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
@@ -273,6 +282,7 @@ cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_
 
 cudaError_t cudaMemsetAsync(void *to, int byte, size_t bytes, cudaStream_t stream) {
     lock l(emulator_mutex);
+    if (stuck() != cudaSuccess) return stuck();
     if (!lies_on_device(to, bytes)) return result(cudaErrorInvalidValue);
     return submit(stream, host_node(cudaGraphNodeTypeMemset, [=] {
                       memset(to, byte, bytes);
@@ -282,6 +292,7 @@ cudaError_t cudaMemsetAsync(void *to, int byte, size_t bytes, cudaStream_t strea
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
     lock l(emulator_mutex);
+    if (stuck() != cudaSuccess) return stuck();
     *stream = new emulated_stream();
     streams.insert(*stream);
     return cudaSuccess;
@@ -289,6 +300,7 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     lock l(emulator_mutex);
+    if (stuck() != cudaSuccess) return stuck();
     if (stream->capture) return refuse(stream->capture);
     catch_up(stream);
     return cudaSuccess;
@@ -421,6 +433,7 @@ cudaError_t cudaGraphExecKernelNodeSetParams(cudaGraphExec_t exec, cudaGraphNode
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
     lock l(emulator_mutex);
+    if (stuck() != cudaSuccess) return stuck();
     for (const emulated_node &node : exec->nodes) submit(stream, emulated_node(node));
     return cudaSuccess;
 }
