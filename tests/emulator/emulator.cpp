@@ -10,7 +10,7 @@
      HILLOCK_EMULATED_MEMORY=BYTES                of the device; 4 GiB if not given
      HILLOCK_EMULATED_CAPABILITY=80               what it says it is; 90 if not given
      HILLOCK_EMULATED_CODE=80                     what its code was written for; as the device if not given
-     HILLOCK_EMULATED_FAILS=N                     the N-th kernel from now fails, and with it every call behind */
+     HILLOCK_EMULATED_BROKEN=1                    the next kernel goes wrong, and with it all calls from then on */
 #include "checks.h"
 
 #include <stdio.h>
@@ -56,6 +56,8 @@ std::set<emulated_stream *> streams;
 std::map<const void *, size_t> shared_of;
 cudaError_t last_error;
 
+bool is_stuck;
+
 cudaError_t result(cudaError_t error) {
     if (error != cudaSuccess) last_error = error;
     return error;
@@ -91,23 +93,10 @@ emulated_graph *any_capture(bool relaxed) {
     return NULL;
 }
 
-/* What a kernel did wrong breaks the device for the rest of the process, here while the variable is there. */
-long kernels_run;
-cudaError_t device_state() {
-    const char *fails = getenv("HILLOCK_EMULATED_FAILS");
-    if (!fails) kernels_run = 0;
-    return fails && kernels_run >= atol(fails) ? result(cudaErrorIllegalAddress) : cudaSuccess;
-}
-
 void run(const emulated_node &node) {
     if (node.hidden) {
         node.work();
-        return;
-    }
-    if (device_state() != cudaSuccess) return;
-    if (!node.work) kernels_run++;
-    if (device_state() != cudaSuccess) return;
-    if (node.work) {
+    } else if (node.work) {
         open_memory();
         checks_begin(NULL);
         node.work();
@@ -125,7 +114,6 @@ void catch_up(emulated_stream *stream) {
 
 cudaError_t submit(cudaStream_t stream, emulated_node &&node) {
     static const bool late = set_to("HILLOCK_EMULATED_LATE", "1");
-    if (device_state() != cudaSuccess) return cudaErrorIllegalAddress;
     if (stream->capture && stream->capture->broken)
         return result(cudaErrorStreamCaptureInvalidated);
     if (stream->capture)
@@ -167,9 +155,17 @@ bool keep_arguments(launch *k, void **arguments) {
 
 } /* namespace */
 
+cudaError_t stuck() {
+    is_stuck = is_stuck && set_to("HILLOCK_EMULATED_BROKEN", "1"); /* else as a process anew */
+    return is_stuck ? result(cudaErrorIllegalAddress) : cudaSuccess;
+}
+
 cudaError_t emulated_launch(const emulated_kernel *kernel, dim3 grid, dim3 block, void **arguments,
                             size_t shared, cudaStream_t stream) {
     lock l(emulator_mutex);
+    if (stuck() != cudaSuccess) return stuck();
+    is_stuck = set_to("HILLOCK_EMULATED_BROKEN", "1");
+    if (is_stuck) return cudaSuccess; /* it shows later */
     const uint64_t threads = (uint64_t)block.x * block.y * block.z;
     if (threads == 0 || threads > MOST_THREADS || block.z > 64 || grid.x == 0 ||
         grid.x > 0x7fffffff || grid.y == 0 || grid.y > 65535 || grid.z == 0 || grid.z > 65535)
@@ -255,6 +251,7 @@ cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_
                               size_t width, size_t height, cudaMemcpyKind kind,
                               cudaStream_t stream) {
     lock l(emulator_mutex);
+    if (stuck() != cudaSuccess) return stuck();
     if (width == 0 || height == 0) return cudaSuccess;
     const bool into = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
     const bool out_of = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
@@ -287,6 +284,7 @@ cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_
 
 cudaError_t cudaMemsetAsync(void *to, int byte, size_t bytes, cudaStream_t stream) {
     lock l(emulator_mutex);
+    if (stuck() != cudaSuccess) return stuck();
     if (!lies_on_device(to, bytes)) return result(cudaErrorInvalidValue);
     return submit(stream, host_node(cudaGraphNodeTypeMemset, [=] {
                       memset(to, byte, bytes);
@@ -296,6 +294,7 @@ cudaError_t cudaMemsetAsync(void *to, int byte, size_t bytes, cudaStream_t strea
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
     lock l(emulator_mutex);
+    if (stuck() != cudaSuccess) return stuck();
     *stream = new emulated_stream();
     streams.insert(*stream);
     return cudaSuccess;
@@ -303,9 +302,10 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     lock l(emulator_mutex);
+    if (stuck() != cudaSuccess) return stuck();
     if (stream->capture) return refuse(stream->capture);
     catch_up(stream);
-    return device_state();
+    return cudaSuccess;
 }
 
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
@@ -435,8 +435,9 @@ cudaError_t cudaGraphExecKernelNodeSetParams(cudaGraphExec_t exec, cudaGraphNode
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
     lock l(emulator_mutex);
+    if (stuck() != cudaSuccess) return stuck();
     for (const emulated_node &node : exec->nodes) submit(stream, emulated_node(node));
-    return device_state();
+    return cudaSuccess;
 }
 
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {

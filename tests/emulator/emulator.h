@@ -39,6 +39,9 @@ void run_kernel(const launch *k);
 bool set_to(const char *variable, const char *value); /* of the environment */
 [[noreturn]] void fail(const char *why);
 
+/* What every call says once a kernel went wrong (HILLOCK_EMULATED_BROKEN). */
+cudaError_t stuck();
+
 /* Waits for all streams, whatever is captured; whether that allows to touch the device's memory. */
 void finish_all();
 cudaError_t may_touch_device();

@@ -102,6 +102,7 @@ cudaError_t cudaMalloc(void **p, size_t bytes) {
     lock l(emulator_mutex);
     const size_t size = round_up(bytes, 256), pages = round_up(size, PAGE);
     *p = NULL;
+    if (stuck() != cudaSuccess) return stuck();
     if (may_touch_device() != cudaSuccess) return cudaErrorStreamCaptureUnsupported;
     if (bytes == 0) return cudaSuccess;
     char *place = used + size <= memory_size() && make_range() ? place_for(pages + PAGE) : NULL;
