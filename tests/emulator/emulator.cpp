@@ -203,8 +203,7 @@ cudaError_t emulated_submit(cudaStream_t stream, void (*function)(const void *),
 /* An arena hands out memory of the device, or takes it back: in its place among a captured step's work. */
 extern "C" void emulated_memory(const void *p, size_t bytes, int live) {
     lock l(emulator_mutex);
-    emulated_node node =
-        host_node(cudaGraphNodeTypeMemset, [=] { checks_memory(p, bytes, live); });
+    emulated_node node = host_node(cudaGraphNodeTypeMemset, [=] { checks_memory(p, bytes, live); });
     node.hidden = true;
     emulated_graph *capture = any_capture(true);
     if (capture) {
