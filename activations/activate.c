@@ -14,12 +14,6 @@
 
 enum { PIECE = 4096, TILE = HK__ACTIVATION_TILE, MAX = HK_ACTIVATION_MAX_PARAMS };
 
-static const hk__activation_kernels_row *kernels(const hk_op_call *c) {
-    const hk__activation_attr *a = c->attr;
-    return &hk__activation_tables[hk__stamp_of(c->ctx, c->in[0]->dtype)]
-                ->row[hk__row_of(a->spec.info)];
-}
-
 /* --- parameters as numbers ---------------------------------------------------------------------------------- */
 
 /* Whether every parameter is one number. Then they are in value. Those that lie on a GPU stay there. */
@@ -32,23 +26,17 @@ static bool all_numbers(const hk_op_call *c, double value[MAX]) {
     return true;
 }
 
-/* Stretches of x with the same parameters: stretch s has those of channel s % channels. */
-typedef struct stretches {
-    int64_t length, count, channels;
-    int64_t stride[MAX]; /* of each parameter from channel to channel, in elements */
-} stretches;
-
 static bool is_channel_vector(const hk_tensor *t, hk_shape x) {
     const int axis = t->shape.rank - (x.rank - 1); /* where x's axis 1 is in t */
     return axis >= 0 && axis < t->shape.rank && t->shape.dim[axis] == x.dim[1] &&
            hk_shape_count(t->shape) == x.dim[1] && hk__is_contiguous(t);
 }
 
-/* Whether x falls into such stretches, long enough for a call each. */
-static bool has_stretches(const hk_op_call *c, stretches *s) {
+/* Whether x falls into stretches that are long enough for a call each. */
+static bool has_stretches(const hk_op_call *c, hk__stretches *s) {
     const hk__activation_attr *a = c->attr;
     const hk_shape x = c->in[0]->shape;
-    *s = (stretches){.length = hk_shape_count(x), .count = 1, .channels = 1};
+    *s = (hk__stretches){.length = hk_shape_count(x), .count = 1, .channels = 1};
     if (!hk__is_contiguous(c->in[0]) || s->length == 0) return false;
     bool per_channel = false;
     for (int i = 1; i < c->n_in; i++) per_channel |= hk_shape_count(c->in[i]->shape) != 1;
@@ -70,7 +58,7 @@ static bool has_stretches(const hk_op_call *c, stretches *s) {
 typedef struct pass {
     const hk_op_call *c;
     const hk__activation_kernels_row *kernels;
-    stretches s;
+    hk__stretches s;
     int n_params;
     int64_t pieces; /* of each stretch */
     size_t size;    /* bytes of an element */
@@ -146,7 +134,7 @@ static void pass_piece(void *arg, int64_t b, int worker) {
 
 static void run_pass(pass *p) {
     const hk__activation_attr *a = p->c->attr;
-    p->kernels = kernels(p->c);
+    p->kernels = hk__kernels_of(p->c);
     p->n_params = a->spec.info->n_params;
     p->size = hk_dtype_size(p->c->in[0]->dtype);
     p->pieces = (p->s.length + PIECE - 1) / PIECE;
@@ -174,7 +162,7 @@ static hk_status add_sums(hk_op_call *c, const pass *p, int k) {
     return HK_OK;
 }
 
-static hk_status backward_in_stretches(hk_op_call *c, const stretches *s) {
+static hk_status backward_in_stretches(hk_op_call *c, const hk__stretches *s) {
     bool accumulate = false;
     hk_tensor *gx = hk__grad_target(c, 0, &accumulate);
     pass p = {.c = c,
@@ -189,40 +177,6 @@ static hk_status backward_in_stretches(hk_op_call *c, const stretches *s) {
     if (p.sums) run_pass(&p);
     for (int k = 0; p.sums && k < p.n_params && c->ctx->status == HK_OK; k++) add_sums(c, &p, k);
     hk__arena_rewind(&c->ctx->scratch, mark);
-    return c->ctx->status;
-}
-
-/* Whether a GPU can sum all gradients at once: no two are the same, and 32 bits count a channel's elements. */
-static bool can_learn_on_gpu(const hk_op_call *c, const stretches *s) {
-    for (int i = 0; i < c->n_in; i++)
-        for (int k = 0; k < i; k++)
-            if (c->gin[i] && c->gin[i] == c->gin[k]) return false;
-    return s->channels == 1 || s->count / s->channels * s->length <= INT32_MAX;
-}
-
-/* By one kernel that reads x and g once. */
-static hk_status learn_on_gpu(hk_op_call *c, const stretches *s) {
-    const hk__activation_attr *a = c->attr;
-    hk__learn_job job = {.outer = s->count / s->channels,
-                         .channels = s->channels,
-                         .length = s->length,
-                         .g = c->gout[0]->data,
-                         .x = c->in[0]->data,
-                         .y = c->out[0]->data};
-    hk_tensor *gx = hk__grad_target(c, 0, &job.accumulate);
-    job.gx = gx ? gx->data : NULL;
-    for (int k = 0; k < a->spec.info->n_params; k++) {
-        const int input = a->at[k];
-        job.number[k] = a->spec.value[k];
-        if (!input) continue;
-        job.param[k] = c->in[input]->data;
-        job.stride[k] = s->stride[k];
-        if (!hk_op_needs(c, input)) continue;
-        hk_tensor *grad = hk__grad_target(c, input, &job.accumulate_grad[k]);
-        job.grad[k] = grad ? grad->data : NULL;
-    }
-    if (c->ctx->status == HK_OK)
-        ((hk__learn_launch *)(void (*)(void))kernels(c)->learn)(c->ctx, &job);
     return c->ctx->status;
 }
 
@@ -269,7 +223,7 @@ static void along_parameter(const hk_op_call *c, int k, hk_tensor *out, hk_tenso
                             bool accumulate) {
     hk_tensor *first[3];
     slope_operands(c, along, first);
-    by_operands(c, kernels(c)->param_slope, k, out, 3, first, accumulate);
+    by_operands(c, hk__kernels_of(c)->param_slope, k, out, 3, first, accumulate);
 }
 
 /* out (+)= along · f'. */
@@ -278,9 +232,9 @@ static void along_input(const hk_op_call *c, hk_tensor *out, hk_tensor *along, b
     hk_tensor *first[3];
     slope_operands(c, along, first);
     if (all_numbers(c, value))
-        hk__map(c->ctx, kernels(c)->plain_slope, value, out, 3, first, accumulate);
+        hk__map(c->ctx, hk__kernels_of(c)->plain_slope, value, out, 3, first, accumulate);
     else
-        by_operands(c, kernels(c)->slope, 0, out, 3, first, accumulate);
+        by_operands(c, hk__kernels_of(c)->slope, 0, out, 3, first, accumulate);
 }
 
 /* --- the operation -------------------------------------------------------------------------------------------------- */
@@ -300,13 +254,15 @@ static hk_status act_forward(hk_op_call *c) {
     HK_TRY(hk__check_parameters(c));
     if (!hk_op_output(c, 0, c->in[0]->dtype, c->in[0]->shape)) return c->ctx->status;
     double value[MAX];
-    stretches s;
+    hk__stretches s;
     if (all_numbers(c, value))
-        hk__map(c->ctx, kernels(c)->plain_value, value, c->out[0], 1, c->in, false);
+        hk__map(c->ctx, hk__kernels_of(c)->plain_value, value, c->out[0], 1, c->in, false);
+    else if (HK_ON_GPU(c->ctx) && has_stretches(c, &s) && hk__gpu_takes_stretches(&s))
+        hk__value_gpu(c, &s);
     else if (!HK_ON_GPU(c->ctx) && has_stretches(c, &s))
         run_pass(&(pass){.c = c, .s = s, .out = c->out[0]->data});
     else
-        by_operands(c, kernels(c)->value, 0, c->out[0], 1, c->in, false);
+        by_operands(c, hk__kernels_of(c)->value, 0, c->out[0], 1, c->in, false);
     return c->ctx->status;
 }
 
@@ -331,10 +287,10 @@ static bool needs_parameters(const hk_op_call *c) {
 static hk_status act_backward(hk_op_call *c) {
     const hk__activation_attr *a = c->attr;
     HK_TRY(refuse_without_slope(c));
-    stretches s;
+    hk__stretches s;
     if (needs_parameters(c) && has_stretches(c, &s) && hk__is_contiguous(c->gout[0])) {
         if (!HK_ON_GPU(c->ctx)) return backward_in_stretches(c, &s);
-        if (can_learn_on_gpu(c, &s)) return learn_on_gpu(c, &s);
+        if (hk__gpu_learns(c, &s)) return hk__learn_gpu(c, &s);
     }
     bool accumulate;
     hk_tensor *gx = hk__grad_target(c, 0, &accumulate);

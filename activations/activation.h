@@ -45,6 +45,25 @@ typedef struct hk__activation_attr {
     hk_activation_spec spec;
     int at[HK_ACTIVATION_MAX_PARAMS]; /* which input a parameter is; 0: the number of spec */
 } hk__activation_attr;
+static inline const hk__activation_kernels_row *hk__kernels_of(const hk_op_call *c) {
+    const hk__activation_attr *a = c->attr;
+    return &hk__activation_tables[hk__stamp_of(c->ctx, c->in[0]->dtype)]
+                ->row[hk__row_of(a->spec.info)];
+}
+
+/* Stretches of x with the same parameters: stretch s has those of channel s % channels. */
+typedef struct hk__stretches {
+    int64_t length, count, channels;
+    int64_t
+        stride[HK_ACTIVATION_MAX_PARAMS]; /* of a parameter from channel to channel, in elements */
+} hk__stretches;
+/* On a GPU: whether 32 bits count a channel's elements; y; whether all gradients can be summed at once, as long as no
+   two are the same; x's gradient and these sums by one kernel that reads x and g once. */
+bool hk__gpu_takes_stretches(const hk__stretches *s);
+hk_status hk__value_gpu(const hk_op_call *c, const hk__stretches *s);
+bool hk__gpu_learns(const hk_op_call *c, const hk__stretches *s);
+hk_status hk__learn_gpu(hk_op_call *c, const hk__stretches *s);
+
 /* Runs op with them; params as in hk_activate_with. */
 hk_tensor *hk__apply_activation(const hk_op *op, hk_tensor *x, const hk_activation_spec *spec,
                                 hk_tensor *const *params);

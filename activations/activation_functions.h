@@ -69,7 +69,7 @@ HK_HOST_DEVICE static inline hk_real pade(hk_real x, const hk_real *p, hk_real *
     below = HK_FMA(below, v, p[6]);
     *b = below * v;
     *c = v;
-    return above / (1 + real_abs(*b));
+    return real_over(above, 1 + real_abs(*b));
 }
 
 /* The straight line through 0 that pau becomes beyond, where it has the value f. */

@@ -68,6 +68,7 @@ template <int first> struct with_numbers<0, first> : hk__formula {
     };                                                                                             \
     struct name##_learn {                                                                          \
         enum { params = n, keeps = keeps_ };                                                       \
+        static __device__ hk_real value(hk_real x, const hk_real *p) { return name##_f(x, p); }    \
         static __device__ hk_real at(hk_real x, hk_real y, const hk_real *p) {                     \
             return name##_d(x, y, p);                                                              \
         }                                                                                          \

@@ -40,7 +40,8 @@ HK_MAP_TABLES(hk__activation_kernels, hk__activation);
 
 /* On a GPU: backward of x: (outer, channels, length), contiguous, with parameters that are numbers (param NULL) or
    tensors of one element (stride 0) or one for each channel (stride 1). gx, if not NULL, becomes (or is added) g·f',
-   and each grad, if not NULL, the sum of g·∂f/∂p[k]. All pointers are of the type that the table is for.
+   and each grad, if not NULL, the sum of g·∂f/∂p[k]. Or forward, if g is NULL: gx becomes f, and that is all. All
+   pointers are of the type that the table is for.
    channels 1, or outer·length below 2^31. */
 typedef struct hk__learn_job {
     int64_t outer, channels, length;

@@ -1,8 +1,9 @@
-/* learn.cuh: the backward of activations with learned parameters on a GPU, in one pass (for stamped sources).
+/* learn.cuh: activations with learned parameters on a GPU (for stamped sources).
    SPDX-License-Identifier: MIT
 
-   A block takes a piece of one channel: it writes the input's gradient and sums g·∂f/∂p in its threads, then over the
-   block in double. A second launch adds the pieces' sums in order. What the pieces are depends on the shape alone. */
+   A block takes a piece of one channel, and so reads the parameters once. Forward it writes f. Backward it writes the
+   input's gradient and sums g·∂f/∂p in its threads, then over the block in double. A second launch adds the pieces'
+   sums in order. What the pieces are depends on the shape alone. */
 #ifndef HK_LEARN_CUH
 #define HK_LEARN_CUH
 
@@ -12,7 +13,7 @@
 
 namespace { /* each stamp has its own */
 
-/* F has `params`, the slope at(x, y, q) and slopes(x, y, q, d) by the parameters q. */
+/* F has `params`, value(x, q), the slope at(x, y, q) and slopes(x, y, q, d) by the parameters q. */
 template <int n> struct hk__learn {
     const hk_real *g, *x, *y;
     hk_real *gx;
@@ -37,6 +38,43 @@ static __device__ inline int64_t hk__learn_place(const hk__learn<n> &a, int64_t 
            ((uint32_t)i - outer * a.length.dim);
 }
 
+template <int n>
+static __device__ inline void hk__learn_params(const hk__learn<n> &a, uint32_t channel,
+                                               hk_real *q) {
+#pragma unroll
+    for (int k = 0; k < n; k++) q[k] = a.param[k] ? a.param[k][channel * a.stride[k]] : a.number[k];
+}
+
+enum { HK__LEARN_DEEP = 4 };
+
+/* f, into gx: a piece is what the block has under way at once. */
+template <class F, int lanes>
+static __global__ void __launch_bounds__(HK__MAP_THREADS) hk__learn_value(hk__learn<F::params> a) {
+    constexpr int deep = HK__LEARN_DEEP;
+    typedef hk__lanes<hk_real, lanes> vector;
+    const uint32_t channel = blockIdx.x / a.pieces;
+    const int64_t first = (int64_t)(blockIdx.x % a.pieces) * a.piece + threadIdx.x * lanes;
+    vector x[deep];
+    int64_t at[deep];
+#pragma unroll
+    for (int u = 0; u < deep; u++) {
+        const int64_t i = first + u * HK__MAP_THREADS * lanes;
+        if (i >= a.count) continue;
+        at[u] = hk__learn_place(a, i, channel);
+        x[u] = *(const vector *)(a.x + at[u]);
+    }
+    hk_real q[F::params];
+    hk__learn_params(a, channel, q);
+#pragma unroll
+    for (int u = 0; u < deep; u++) {
+        if (first + u * HK__MAP_THREADS * lanes >= a.count) continue;
+        vector y;
+#pragma unroll
+        for (int j = 0; j < lanes; j++) y.v[j] = F::value(x[u].v[j], q);
+        *(vector *)(a.gx + at[u]) = y;
+    }
+}
+
 template <class F, int lanes>
 static __global__ void __launch_bounds__(HK__MAP_THREADS) hk__learn_pieces(hk__learn<F::params> a) {
     constexpr int n = F::params, deep = 2;
@@ -46,11 +84,9 @@ static __global__ void __launch_bounds__(HK__MAP_THREADS) hk__learn_pieces(hk__l
     const int64_t begin = (int64_t)(blockIdx.x % a.pieces) * a.piece;
     const int64_t end = begin + a.piece < a.count ? begin + a.piece : a.count;
     hk_real q[n], sum[n];
+    hk__learn_params(a, channel, q);
 #pragma unroll
-    for (int k = 0; k < n; k++) {
-        q[k] = a.param[k] ? a.param[k][channel * a.stride[k]] : a.number[k];
-        sum[k] = 0;
-    }
+    for (int k = 0; k < n; k++) sum[k] = 0;
     for (int64_t first = begin + (int64_t)threadIdx.x * lanes; first < end;
          first += HK__MAP_THREADS * lanes * deep) {
         vector g[deep], x[deep], y[deep];
@@ -143,9 +179,7 @@ static void hk__learn_finish(hk_context *ctx, const hk__learn_job *job, int n, i
               hk__learn_add, a);
 }
 
-template <class F> static void hk__learn_run(hk_context *ctx, const hk__learn_job *job) {
-    constexpr int n = F::params, lanes = 16 / (int)sizeof(hk_real);
-    const bool vectors = lanes >= 4 && hk__learn_vectors(job, lanes);
+template <int n> static hk__learn<n> hk__learn_of(const hk__learn_job *job, int64_t piece) {
     hk__learn<n> a;
     memset((void *)&a, 0, sizeof a);
     a.g = (const hk_real *)job->g;
@@ -156,28 +190,51 @@ template <class F> static void hk__learn_run(hk_context *ctx, const hk__learn_jo
     a.count = job->outer * job->length;
     a.channels = (uint32_t)job->channels;
     a.length = hk__divider_of(job->channels == 1 ? 1 : job->length);
+    a.piece = piece;
+    a.pieces = (uint32_t)((a.count + piece - 1) / piece);
     for (int k = 0; k < n; k++) {
         a.param[k] = (const hk_real *)job->param[k];
         a.stride[k] = job->stride[k];
         a.number[k] = (hk_real)job->number[k];
     }
+    return a;
+}
+
+template <class F, int lanes>
+static void hk__learn_forward(hk_context *ctx, const hk__learn_job *job) {
+    const hk__learn<F::params> a =
+        hk__learn_of<F::params>(job, HK__MAP_THREADS * lanes * HK__LEARN_DEEP);
+    void (*const learn_value)(hk__learn<F::params>) = hk__learn_value<F, lanes>;
+    HK_LAUNCH(ctx, (unsigned)(a.pieces * job->channels), HK__MAP_THREADS, 0, learn_value, a);
+}
+
+template <class F, int lanes>
+static void hk__learn_backward(hk_context *ctx, const hk__learn_job *job) {
+    constexpr int n = F::params;
     /* Blocks enough for a large GPU; at most 64 elements for each sum in float. */
-    int64_t rounds = a.count * job->channels / (1024 * 1024) + 1;
+    int64_t rounds = job->outer * job->length * job->channels / (1024 * 1024) + 1;
     if (rounds > 16) rounds = 16;
-    a.piece = rounds * 1024;
-    a.pieces = (uint32_t)((a.count + a.piece - 1) / a.piece);
+    hk__learn<n> a = hk__learn_of<n>(job, rounds * 1024);
     const hk__mark mark = hk__arena_mark(&ctx->gpu_scratch);
     const int64_t blocks = a.pieces * job->channels;
     a.sums = (double *)hk__gpu_scratch(ctx, (size_t)(blocks * n) * sizeof(double));
     if (a.sums) {
-        void (*learn)(hk__learn<n>) = hk__learn_pieces<F, 1>;
-        if constexpr (lanes >= 4) {
-            if (vectors) learn = hk__learn_pieces<F, lanes>;
-        }
+        void (*const learn)(hk__learn<n>) = hk__learn_pieces<F, lanes>;
         HK_LAUNCH(ctx, (unsigned)blocks, HK__MAP_THREADS, 0, learn, a);
         hk__learn_finish(ctx, job, n, a.pieces, a.sums);
     }
     hk__arena_rewind(&ctx->gpu_scratch, mark);
+}
+
+template <class F> static void hk__learn_run(hk_context *ctx, const hk__learn_job *job) {
+    constexpr int lanes = 16 / (int)sizeof(hk_real);
+    if constexpr (lanes >= 4) {
+        if (hk__learn_vectors(job, lanes)) {
+            job->g ? hk__learn_backward<F, lanes>(ctx, job) : hk__learn_forward<F, lanes>(ctx, job);
+            return;
+        }
+    }
+    job->g ? hk__learn_backward<F, 1>(ctx, job) : hk__learn_forward<F, 1>(ctx, job);
 }
 
 } /* namespace */

@@ -64,11 +64,11 @@ static __global__ void __launch_bounds__(HK__MAP_THREADS) maxout_pick(maxout m) 
     const uint32_t i = blockIdx.x * HK__MAP_THREADS + threadIdx.x;
     if (i >= m.count) return;
     const hk_real *z = m.z + candidate(m, i) * lanes;
+    const hk__lanes<uint8_t, lanes> which = ((const hk__lanes<uint8_t, lanes> *)m.winner)[i];
+    hk__lanes<hk_real, lanes> y;
 #pragma unroll
-    for (int j = 0; j < lanes; j++) {
-        const int64_t o = (int64_t)i * lanes + j;
-        m.y[o] = z[(int64_t)m.winner[o] * m.inner.dim * lanes + j];
-    }
+    for (int j = 0; j < lanes; j++) y.v[j] = z[(int64_t)which.v[j] * m.inner.dim * lanes + j];
+    ((hk__lanes<hk_real, lanes> *)m.y)[i] = y;
 }
 
 /* In launches whose outputs 32 bits count. */
@@ -78,6 +78,10 @@ static void run(hk_context *ctx, void (*one)(maxout), void (*four)(maxout), int6
     const bool vectors = inner % most == 0 && ((uintptr_t)z | (uintptr_t)y) % 16 == 0 &&
                          (uintptr_t)winner % most == 0;
     const int lanes = vectors ? most : 1;
+    if (inner > 0x7fffffff) {
+        hk_fail(ctx, HK_ERR_SHAPE, "maxout", "%lld elements behind the axis are too many", (long long)inner);
+        return;
+    }
     const int64_t at_once = 0x7fffffff / inner;
     for (int64_t row = 0; row < n; row += at_once) {
         const int64_t rows = n - row < at_once ? n - row : at_once, first = row * inner;

@@ -140,6 +140,28 @@ hk_status hk_op_add_grad(hk_op_call *c, int i, hk_tensor *g) {
     return c->ctx->status;
 }
 
+/* Whether nothing was added to the gradient of input i, and nothing will be: no op between the one that made it and this
+   one takes it. */
+static bool is_sole_source(const hk_op_call *c, int i) {
+    const hk_tensor *x = c->in[i];
+    const hk__node *own = c->out[0]->node, *made = x->node;
+    if (!own || own->in != c->in || !made || !c->gin[i]->clean) return false;
+    int uses = 0;
+    for (int64_t k = made->index + 1; k <= own->index; k++)
+        for (int j = 0; j < c->ctx->tape->nodes[k]->n_in; j++)
+            uses += c->ctx->tape->nodes[k]->in[j] == x;
+    return uses == 1;
+}
+
+hk_status hk__hand_grad(hk_op_call *c, int i, hk_tensor *g) {
+    if (!g || !hk_op_needs(c, i) || !hk__is_contiguous(g) ||
+        !hk_shape_equal(g->shape, c->gin[i]->shape) || !is_sole_source(c, i))
+        return hk_op_add_grad(c, i, g);
+    c->gin[i]->data = g->data;
+    c->gin[i]->clean = false;
+    return c->ctx->status;
+}
+
 /* The node that made y, if a gradient can start there. */
 hk__node *hk__start_of(hk_context *ctx, hk_tensor *y, const char *where) {
     if (!ctx || !y || hk__check(ctx, y, where) != HK_OK) {
@@ -232,6 +254,14 @@ hk_status hk_backward_from(hk_context *ctx, hk_tensor *y, hk_tensor *gy) {
     return ctx->status;
 }
 
+/* A 1 like the loss. */
+static hk_tensor *seed_of(hk_context *ctx, const hk_tensor *loss) {
+    if (!HK_ON_GPU(ctx)) return hk_full(ctx, loss->dtype, loss->shape, 1.0);
+    hk_tensor *one = hk__header(ctx, loss->dtype, loss->shape);
+    if (one) one->data = hk__gpu_one(ctx, loss->dtype);
+    return one;
+}
+
 hk_status hk_backward(hk_context *ctx, hk_tensor *loss) {
     if (!hk__start_of(ctx, loss, "backward")) return hk_error(ctx);
     if (hk_shape_count(loss->shape) != 1) {
@@ -240,6 +270,6 @@ hk_status hk_backward(hk_context *ctx, hk_tensor *loss) {
                        "a loss has one element, this has %s; sum it, or use hk_backward_from",
                        hk__tensor_text(loss, text, sizeof text));
     }
-    hk_tensor *one = hk_full(ctx, loss->dtype, loss->shape, 1.0);
+    hk_tensor *one = seed_of(ctx, loss);
     return one ? hk_backward_from(ctx, loss, one) : ctx->status;
 }

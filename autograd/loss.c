@@ -27,7 +27,10 @@ hk_tensor *hk_huber(hk_tensor *x, hk_tensor *target, double delta) {
     return mean_of(hk__pointwise_two(HK__PW_huber, x, target, delta));
 }
 
-/* --- cross-entropy: output 1 keeps the probabilities for backward ------------------------------------------ */
+/* --- cross-entropy ------------------------------------------------------------------------------------------
+
+   Output 1 keeps the probabilities for backward. On a GPU it is the gradient of the logits itself, for a gradient of the
+   loss of 1: where that is what comes, as it nearly always is, backward has nothing to launch. */
 
 static hk_status check_labels(hk_op_call *c, const hk_tensor *logits, const hk_tensor *labels) {
     HK_TRY(hk__need_real(c, 0, 0));
@@ -54,7 +57,7 @@ static hk_status check_labels(hk_op_call *c, const hk_tensor *logits, const hk_t
 typedef struct loss_job {
     hk__rows rows;
     const char *x; /* logits; probabilities in a slope */
-    char *out;     /* probabilities; gradient in a slope */
+    char *out;     /* output 1; gradient in a slope */
     const int32_t *labels;
     double smoothing, scale;
     double *losses;
@@ -119,17 +122,19 @@ static void loss_slope(hk_op_call *c, hk_tensor *out, hk_tensor *g, bool accumul
     loss_job j = job_for(c, c->out[1], labels);
     j.out = out->data;
     j.accumulate = accumulate;
-    if (HK_ON_GPU(c->ctx)) {
-        hk__row_gpu_tables[out->dtype]->cross_entropy_slope(c->ctx, j.rows.rows, j.rows.n, j.x,
-                                                            j.labels, j.smoothing,
-                                                            g ? g->data : NULL, j.out, accumulate);
-        return;
-    }
     j.scale = (g ? hk_tensor_item(g) : 1) / (double)j.rows.rows;
     hk__rows_run(c->ctx, &j.rows, loss_slope_block, &j);
 }
 
+static hk_status backward_on_gpu(hk_op_call *c) {
+    if (!HK_ON_GPU(c->ctx) || !hk_op_needs(c, 0)) return c->ctx->status;
+    hk_tensor *g = c->gout[0], *slope = c->out[1];
+    const bool is_one = g->data == hk__gpu_one(c->ctx, g->dtype);
+    return hk__hand_grad(c, 0, is_one ? slope : hk_mul(slope, g));
+}
+
 static hk_status cross_entropy_backward(hk_op_call *c) {
+    if (HK_ON_GPU(c->ctx)) return backward_on_gpu(c);
     bool accumulate;
     hk_tensor *gin = hk__grad_target(c, 0, &accumulate);
     if (gin) loss_slope(c, gin, c->gout[0], accumulate);
@@ -138,9 +143,12 @@ static hk_status cross_entropy_backward(hk_op_call *c) {
 
 /* Σ (p - target)·t/n. */
 static hk_status cross_entropy_jvp(hk_op_call *c) {
-    hk_tensor *slope = hk__empty(c->ctx, c->out[1]->dtype, c->out[1]->shape);
-    if (!slope) return c->ctx->status;
-    loss_slope(c, slope, NULL, false);
+    hk_tensor *slope = c->out[1];
+    if (!HK_ON_GPU(c->ctx)) {
+        slope = hk__empty(c->ctx, slope->dtype, slope->shape);
+        if (!slope) return c->ctx->status;
+        loss_slope(c, slope, NULL, false);
+    }
     return hk_op_add_tangent(c, 0, hk_sum(hk_mul(slope, c->tin[0]), HK_ALL_AXES, false));
 }
 

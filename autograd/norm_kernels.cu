@@ -46,17 +46,18 @@ static bool is_wide(const hk__norm_job *j) {
 
 template <class W> static void value_as(hk_context *ctx, const hk__norm_job *j) {
     const cut c = cut_of<W>(ctx, j);
+    const norm_call call = norm_call_of<W>(*j);
     const unsigned grid = (unsigned)(c.tasks * c.pieces);
     if (c.pieces == 1 || !j->measure) {
-        HK_LAUNCH(ctx, grid, c.threads, 0, norm_value<W>, *j, c.pieces);
+        HK_LAUNCH(ctx, grid, c.threads, 0, norm_value<W>, call, c.pieces);
         return;
     }
     const hk__mark mark = hk__arena_mark(&ctx->gpu_scratch);
     norm_moments *parts = (norm_moments *)hk__gpu_scratch(
         ctx, sizeof *parts * (size_t)(c.tasks * W::across * c.pieces));
     if (!parts) return;
-    HK_LAUNCH(ctx, grid, c.threads, 0, norm_value_parts<W>, *j, c.pieces, parts);
-    HK_LAUNCH(ctx, grid, c.threads, 0, norm_value_write<W>, *j, c.pieces, parts);
+    HK_LAUNCH(ctx, grid, c.threads, 0, norm_value_parts<W>, call, c.pieces, parts);
+    HK_LAUNCH(ctx, grid, c.threads, 0, norm_value_write<W>, call, c.pieces, parts);
     hk__arena_rewind(&ctx->gpu_scratch, mark);
 }
 
@@ -74,17 +75,18 @@ static void value(hk_context *ctx, const hk__norm_job *j) {
 template <class W> static void pull_as(hk_context *ctx, const hk__norm_job *j) {
     const bool params = !j->by_row && (j->gw || j->gb), sum = params || !j->given;
     const cut c = cut_of<W>(ctx, j);
+    const norm_call call = norm_call_of<W>(*j);
     const unsigned grid = (unsigned)(c.tasks * c.pieces);
     if (c.pieces == 1 || !sum) {
-        HK_LAUNCH(ctx, grid, c.threads, 0, norm_pull<W>, *j, c.pieces, sum);
+        HK_LAUNCH(ctx, grid, c.threads, 0, norm_pull<W>, call, c.pieces, sum);
         return;
     }
     const hk__mark mark = hk__arena_mark(&ctx->gpu_scratch);
     norm_sums *parts =
         (norm_sums *)hk__gpu_scratch(ctx, sizeof *parts * (size_t)(c.tasks * W::across * c.pieces));
     if (!parts) return;
-    HK_LAUNCH(ctx, grid, c.threads, 0, norm_pull_parts<W>, *j, c.pieces, parts);
-    HK_LAUNCH(ctx, grid, c.threads, 0, norm_pull_write<W>, *j, c.pieces, parts);
+    HK_LAUNCH(ctx, grid, c.threads, 0, norm_pull_parts<W>, call, c.pieces, parts);
+    HK_LAUNCH(ctx, grid, c.threads, 0, norm_pull_write<W>, call, c.pieces, parts);
     hk__arena_rewind(&ctx->gpu_scratch, mark);
 }
 

@@ -12,14 +12,14 @@
 
 #include <math.h>
 
-#include "launch.cuh"
+#include "map.cuh"
 #include "norm_kernels.h"
 #include "real.h"
 #include "real_math.h"
 
 namespace { /* each stamp has its own */
 
-enum { NORM_THREADS = 512, NORM_DEEP = 4 /* units in flight */, NORM_PIECES = 1024 /* at most */ };
+enum { NORM_THREADS = 512, NORM_DEEP = 2 /* units in flight */, NORM_PIECES = 1024 /* at most */ };
 
 struct norm_wide {
     static constexpr int lanes = hk__vector<hk_real>::lanes, across = 1;
@@ -34,6 +34,22 @@ struct norm_narrow {
 struct norm_columns : norm_narrow {
     static constexpr int across = HK__WARP;
 };
+
+/* With what kernels divide by: units of a chunk, elements of a plane. */
+struct norm_call : hk__norm_job {
+    hk__divider by_chunk, by_plane;
+};
+
+template <class W> static norm_call norm_call_of(const hk__norm_job &job) {
+    norm_call call;
+    memset((void *)&call, 0, sizeof call);
+    (hk__norm_job &)call = job;
+    const int64_t plane = job.plane > 0 ? job.plane : 1;
+    const int64_t chunk = (job.by_row ? job.c / job.groups * plane : plane) / W::lanes;
+    call.by_chunk = hk__divider_of(chunk > 0 ? chunk : 1);
+    call.by_plane = hk__divider_of(plane);
+    return call;
+}
 
 /* A segment, and a block's piece of it, in units. */
 struct norm_piece {
@@ -71,29 +87,31 @@ static __device__ inline double norm_count(const hk__norm_job &j) {
 }
 
 /* Where unit u of the segment lies. */
-static __device__ inline int64_t norm_place(const norm_piece &p, int64_t u) {
+static __device__ inline int64_t norm_place(const norm_call &j, const norm_piece &p, int64_t u) {
     if (u < p.chunk) return p.base + u;
-    const int64_t i = (p.end >> 31) == 0 ? (int64_t)((uint32_t)u / (uint32_t)p.chunk) : u / p.chunk;
+    const int64_t i =
+        (p.end >> 31) == 0 ? (int64_t)hk__divide((uint32_t)u, j.by_chunk) : u / p.chunk;
     return p.base + i * p.stride + (u - i * p.chunk);
 }
 
 /* Runs body(x, g, u, place) for this thread's units, NORM_DEEP read before. g: only if `two`. */
 template <class W, bool two, class Body>
-static __device__ inline void norm_walk(const hk__norm_job &j, const norm_piece &p, Body body) {
+static __device__ inline void norm_walk(const norm_call &j, const norm_piece &p, Body body) {
     typedef typename W::unit unit;
-    for (int64_t first = p.start + p.rank; first < p.end; first += NORM_DEEP * p.size) {
-        unit x[NORM_DEEP], g[NORM_DEEP];
-        int64_t place[NORM_DEEP];
+    constexpr int deep = NORM_DEEP;
+    for (int64_t first = p.start + p.rank; first < p.end; first += deep * p.size) {
+        unit x[deep], g[deep];
+        int64_t place[deep];
 #pragma unroll
-        for (int k = 0; k < NORM_DEEP; k++) {
+        for (int k = 0; k < deep; k++) {
             const int64_t u = first + k * (int64_t)p.size;
             if (u >= p.end) continue;
-            place[k] = norm_place(p, u);
+            place[k] = norm_place(j, p, u);
             x[k] = ((const unit *)j.x)[place[k]];
             if (two) g[k] = ((const unit *)j.g)[place[k]];
         }
 #pragma unroll
-        for (int k = 0; k < NORM_DEEP; k++) {
+        for (int k = 0; k < deep; k++) {
             const int64_t u = first + k * (int64_t)p.size;
             if (u < p.end) body(x[k], g[k], u, place[k]);
         }
@@ -126,12 +144,12 @@ struct norm_moments {
 /* The shift is the mean of every thread's first unit: of equal elements just that, and never so far from the mean of all
    that many digits are lost. */
 template <class W>
-static __device__ inline norm_moments norm_measure(const hk__norm_job &j, const norm_piece &p) {
+static __device__ inline norm_moments norm_measure(const norm_call &j, const norm_piece &p) {
     typedef typename W::unit unit;
     double sample = 0;
     const int64_t u = p.start + p.rank;
     if (u < p.end) {
-        const unit x = ((const unit *)j.x)[norm_place(p, u)];
+        const unit x = ((const unit *)j.x)[norm_place(j, p, u)];
         for (int i = 0; i < W::lanes; i++) sample += (double)x.v[i];
     }
     const int64_t units = p.end - p.start < p.size ? p.end - p.start : p.size;
@@ -183,7 +201,7 @@ static __device__ inline norm_scale norm_scale_of(double mean, double var, doubl
     const double rate = 1 / sqrt(var + eps), centre = (double)(hk_real)mean;
     return {centre, rate, (centre - mean) * rate};
 }
-static __device__ inline norm_scale norm_scale_at(const hk__norm_job &j, const norm_piece &p) {
+static __device__ inline norm_scale norm_scale_at(const norm_call &j, const norm_piece &p) {
     return norm_scale_of(p.there ? j.stats[2 * p.segment] : 0,
                          p.there ? j.stats[2 * p.segment + 1] : 1, j.eps);
 }
@@ -193,18 +211,22 @@ static __device__ inline bool norm_leads(const norm_piece &p) {
     return p.there && p.own == 0 && p.rank == 0;
 }
 
-/* The channel of element i of a segment. */
-static __device__ inline int64_t norm_channel(const hk__norm_job &j, int64_t segment, int64_t i) {
-    if (!j.by_row) return segment;
-    const int64_t first = j.groups == 1 ? 0 : segment % j.groups * (j.c / j.groups);
-    return first + (j.plane == 1 ? i : (int64_t)((uint32_t)i / (uint32_t)j.plane));
+/* Where the channels of a row's segment begin, and which of them element i is. */
+static __device__ inline int64_t norm_first(const norm_call &j, int64_t segment) {
+    return j.groups == 1 ? 0 : segment % j.groups * (j.c / j.groups);
+}
+template <class W>
+static __device__ inline int64_t norm_channel(const norm_call &j, const norm_piece &p, int64_t i) {
+    if (j.plane == 1) return i;
+    return p.end < ((int64_t)1 << 31) / W::lanes ? (int64_t)hk__divide((uint32_t)i, j.by_plane)
+                                                 : i / j.plane;
 }
 static __device__ inline hk_real norm_weight(const void *w, int64_t channel, hk_real none) {
     return w ? ((const hk_real *)w)[channel] : none;
 }
 
 template <class W>
-static __device__ inline void norm_put(const hk__norm_job &j, int64_t place,
+static __device__ inline void norm_put(const norm_call &j, int64_t place,
                                        const typename W::unit &value) {
     typedef typename W::unit unit;
     unit y = value;
@@ -218,7 +240,7 @@ static __device__ inline void norm_put(const hk__norm_job &j, int64_t place,
 /* --- value -------------------------------------------------------------------------------------------------------------------- */
 
 template <class W>
-static __device__ inline void norm_write_value(const hk__norm_job &j, const norm_piece &p,
+static __device__ inline void norm_write_value(const norm_call &j, const norm_piece &p,
                                                const double *pair) {
     typedef typename W::unit unit;
     const norm_scale s = norm_scale_of(pair[0], pair[1], j.eps);
@@ -228,14 +250,15 @@ static __device__ inline void norm_write_value(const hk__norm_job &j, const norm
     const hk_real k0 = (hk_real)s.centre, k1 = (hk_real)(s.rate * weight),
                   k2 = (hk_real)(s.rest * weight + bias);
     const bool weights = j.by_row && j.w;
+    const int64_t first = weights ? norm_first(j, p.segment) : 0;
+    const hk_real *const w = (const hk_real *)j.w + first, *const b = (const hk_real *)j.b + first;
     norm_walk<W, false>(j, p, [&](const unit &x, const unit &, int64_t u, int64_t place) {
         unit y;
         for (int i = 0; i < W::lanes; i++) {
             y.v[i] = HK_FMA(x.v[i] - k0, k1, k2);
             if (!weights) continue;
-            const int64_t channel = norm_channel(j, p.segment, u * W::lanes + i);
-            y.v[i] =
-                HK_FMA(y.v[i], ((const hk_real *)j.w)[channel], ((const hk_real *)j.b)[channel]);
+            const int64_t channel = norm_channel<W>(j, p, u * W::lanes + i);
+            y.v[i] = HK_FMA(y.v[i], w[channel], b[channel]);
         }
         norm_put<W>(j, place, y);
     });
@@ -243,7 +266,7 @@ static __device__ inline void norm_write_value(const hk__norm_job &j, const norm
 
 /* Finds the statistics and writes: of segments of one piece, or such as are known (measure = 0). */
 template <class W>
-static __global__ void __launch_bounds__(NORM_THREADS) norm_value(hk__norm_job j, int64_t pieces) {
+static __global__ void __launch_bounds__(NORM_THREADS, 2) norm_value(norm_call j, int64_t pieces) {
     const norm_piece p = norm_piece_of<W>(j, pieces);
     double pair[2] = {0, 0};
     if (j.measure) {
@@ -267,16 +290,16 @@ static __global__ void __launch_bounds__(NORM_THREADS) norm_value(hk__norm_job j
 }
 
 template <class W>
-static __global__ void __launch_bounds__(NORM_THREADS)
-    norm_value_parts(hk__norm_job j, int64_t pieces, norm_moments *parts) {
+static __global__ void __launch_bounds__(NORM_THREADS, 2)
+    norm_value_parts(norm_call j, int64_t pieces, norm_moments *parts) {
     const norm_piece p = norm_piece_of<W>(j, pieces);
     const norm_moments m = norm_measure<W>(j, p);
     if (p.there && p.rank == 0) parts[p.segment * pieces + p.own] = m;
 }
 
 template <class W>
-static __global__ void __launch_bounds__(NORM_THREADS)
-    norm_value_write(hk__norm_job j, int64_t pieces, const norm_moments *parts) {
+static __global__ void __launch_bounds__(NORM_THREADS, 2)
+    norm_value_write(norm_call j, int64_t pieces, const norm_moments *parts) {
     const norm_piece p = norm_piece_of<W>(j, pieces);
     double pair[2];
     norm_join<W>(p, parts + p.segment * pieces, pieces, norm_count(j), pair);
@@ -295,15 +318,16 @@ struct norm_sums {
 };
 
 template <class W>
-static __device__ inline norm_sums norm_sum(const hk__norm_job &j, const norm_piece &p,
+static __device__ inline norm_sums norm_sum(const norm_call &j, const norm_piece &p,
                                             hk_real centre) {
     typedef typename W::unit unit;
     const bool weights = j.by_row && j.w;
+    const hk_real *const w = (const hk_real *)j.w + (weights ? norm_first(j, p.segment) : 0);
     hk_real plain = 0, along = 0;
     norm_walk<W, true>(j, p, [&](const unit &x, const unit &g, int64_t u, int64_t) {
         for (int i = 0; i < W::lanes; i++) {
             hk_real h = g.v[i];
-            if (weights) h *= ((const hk_real *)j.w)[norm_channel(j, p.segment, u * W::lanes + i)];
+            if (weights) h *= w[norm_channel<W>(j, p, u * W::lanes + i)];
             plain += h;
             along = HK_FMA(h, x.v[i] - centre, along);
         }
@@ -319,7 +343,7 @@ static __device__ inline void norm_add(void *to, int64_t i, int64_t add, double 
 }
 
 template <class W>
-static __device__ inline void norm_write_slope(const hk__norm_job &j, const norm_piece &p,
+static __device__ inline void norm_write_slope(const norm_call &j, const norm_piece &p,
                                                const norm_scale &s, const norm_sums &sums) {
     typedef typename W::unit unit;
     const double all = s.rate * sums.along + s.rest * sums.plain;
@@ -333,11 +357,12 @@ static __device__ inline void norm_write_slope(const hk__norm_job &j, const norm
     const hk_real k0 = (hk_real)s.centre, k1 = (hk_real)by, k2 = (hk_real)(-by * along * s.rate);
     const hk_real k3 = (hk_real)(-by * (plain + along * s.rest));
     const bool weights = j.by_row && j.w;
+    const hk_real *const w = (const hk_real *)j.w + (weights ? norm_first(j, p.segment) : 0);
     norm_walk<W, true>(j, p, [&](const unit &x, const unit &g, int64_t u, int64_t place) {
         unit y;
         for (int i = 0; i < W::lanes; i++) {
             hk_real h = g.v[i];
-            if (weights) h *= ((const hk_real *)j.w)[norm_channel(j, p.segment, u * W::lanes + i)];
+            if (weights) h *= w[norm_channel<W>(j, p, u * W::lanes + i)];
             y.v[i] = j.given ? h * k1 : HK_FMA(h, k1, HK_FMA(x.v[i] - k0, k2, k3));
         }
         norm_put<W>(j, place, y);
@@ -346,8 +371,8 @@ static __device__ inline void norm_write_slope(const hk__norm_job &j, const norm
 
 /* Sums and writes: of segments of one piece; sums is 0: of such as need none. */
 template <class W>
-static __global__ void __launch_bounds__(NORM_THREADS)
-    norm_pull(hk__norm_job j, int64_t pieces, int sum) {
+static __global__ void __launch_bounds__(NORM_THREADS, 2)
+    norm_pull(norm_call j, int64_t pieces, int sum) {
     const norm_piece p = norm_piece_of<W>(j, pieces);
     const norm_scale s = norm_scale_at(j, p);
     norm_sums sums = {0, 0};
@@ -356,16 +381,16 @@ static __global__ void __launch_bounds__(NORM_THREADS)
 }
 
 template <class W>
-static __global__ void __launch_bounds__(NORM_THREADS)
-    norm_pull_parts(hk__norm_job j, int64_t pieces, norm_sums *parts) {
+static __global__ void __launch_bounds__(NORM_THREADS, 2)
+    norm_pull_parts(norm_call j, int64_t pieces, norm_sums *parts) {
     const norm_piece p = norm_piece_of<W>(j, pieces);
     const norm_sums sums = norm_sum<W>(j, p, (hk_real)norm_scale_at(j, p).centre);
     if (p.there && p.rank == 0) parts[p.segment * pieces + p.own] = sums;
 }
 
 template <class W>
-static __global__ void __launch_bounds__(NORM_THREADS)
-    norm_pull_write(hk__norm_job j, int64_t pieces, const norm_sums *parts) {
+static __global__ void __launch_bounds__(NORM_THREADS, 2)
+    norm_pull_write(norm_call j, int64_t pieces, const norm_sums *parts) {
     const norm_piece p = norm_piece_of<W>(j, pieces);
     norm_sums sums = {0, 0};
     for (int64_t i = p.rank; p.there && i < pieces; i += p.size) {

@@ -22,8 +22,8 @@ static __device__ inline hk_real largest(Team &team, int units, const typename W
 }
 
 /* Σ e^(x - most); x becomes these exponentials if keep. */
-template <class W, int deep, class Team>
-static __device__ inline hk_real exponentials(Team &team, int units, hk_real most, bool keep,
+template <class W, int deep, bool keep, class Team>
+static __device__ inline hk_real exponentials(Team &team, int units, hk_real most,
                                               typename W::unit *x) {
     hk_real total = 0;
     ROW_EACH(k, deep, team, units, {
@@ -44,12 +44,18 @@ struct value_op {
                                       typename W::unit *x, typename W::unit *, double *) {
         const int all = (int)job.units;
         const hk_real most = largest<W, deep>(team, all, x);
-        const hk_real total = exponentials<W, deep>(team, all, most, !job.log, x);
-        const hk_real by = 1 / total, shift = job.log ? (hk_real)log((double)total) : 0;
-        ROW_EACH(k, deep, team, all, {
-            for (int i = 0; i < W::lanes; i++)
-                x[k].v[i] = job.log ? x[k].v[i] - most - shift : x[k].v[i] * by;
-        })
+        if (job.log) {
+            const hk_real total = exponentials<W, deep, false>(team, all, most, x);
+            const hk_real shift = (hk_real)log((double)total);
+            ROW_EACH(k, deep, team, all, {
+                for (int i = 0; i < W::lanes; i++) x[k].v[i] = x[k].v[i] - most - shift;
+            })
+        } else {
+            const hk_real by = 1 / exponentials<W, deep, true>(team, all, most, x);
+            ROW_EACH(k, deep, team, all, {
+                for (int i = 0; i < W::lanes; i++) x[k].v[i] *= by;
+            })
+        }
     }
 };
 
@@ -85,6 +91,11 @@ static __device__ inline int64_t label_of(const row_job &job, int64_t row, bool 
     return 0;
 }
 
+/* Of the mean loss by the logit whose probability is p. */
+static __device__ inline hk_real loss_slope(const row_job &job, hk_real p, bool at_label) {
+    return job.by * (p - (at_label ? job.own : job.others));
+}
+
 /* All of it relative to the largest logit, which cancels. around: Σ (x - most). */
 static __device__ inline double loss_of(const row_job &job, int64_t row, hk_real most,
                                         hk_real total, double around) {
@@ -111,9 +122,12 @@ struct loss_op {
             })
             around = team.join(around, hk__add(), 0.0);
         }
-        const hk_real total = exponentials<W, deep>(team, all, most, true, x), by = 1 / total;
+        const hk_real total = exponentials<W, deep, true>(team, all, most, x), by = 1 / total;
+        const int64_t label = units > 0 ? label_of(job, row, false) : 0;
         ROW_EACH(k, deep, team, all, {
-            for (int i = 0; i < W::lanes; i++) x[k].v[i] *= by;
+            const int64_t first = (int64_t)(team.rank + k * team.size) * W::lanes;
+            for (int i = 0; i < W::lanes; i++)
+                x[k].v[i] = loss_slope(job, x[k].v[i] * by, first + i == label);
         })
         if (team.rank != 0 || units == 0) return;
         const double loss = loss_of(job, row, most, total, around);
@@ -154,11 +168,14 @@ struct value_passes {
         return all;
     }
     template <class W>
-    static __device__ inline void write(const row_job &job, const part &p, typename W::unit *x,
-                                        const typename W::unit &) {
+    static __device__ inline void write(const row_job &job, const part &p, int64_t row, int64_t u,
+                                        typename W::unit *x, const typename W::unit &) {
         const hk_real by = 1 / p.total, shift = job.log ? (hk_real)log((double)p.total) : 0;
-        for (int i = 0; i < W::lanes; i++)
+        const int64_t at = job.labels ? label_of(job, row, false) - u * W::lanes : 0;
+        for (int i = 0; i < W::lanes; i++) {
             x->v[i] = job.log ? x->v[i] - p.most - shift : real_exp_down(x->v[i] - p.most) * by;
+            if (job.labels) x->v[i] = loss_slope(job, x->v[i], i == at);
+        }
     }
     static __device__ inline void finish(const row_job &job, int64_t row, const part &p) {
         if (job.losses)
@@ -183,8 +200,8 @@ struct slope_passes {
         return {team.join(own.total, hk__add(), (hk_real)0)};
     }
     template <class W>
-    static __device__ inline void write(const row_job &job, const part &p, typename W::unit *y,
-                                        const typename W::unit &g) {
+    static __device__ inline void write(const row_job &job, const part &p, int64_t, int64_t,
+                                        typename W::unit *y, const typename W::unit &g) {
         for (int i = 0; i < W::lanes; i++) y->v[i] = slope_of(job.log, y->v[i], g.v[i], p.total);
     }
     static __device__ inline void finish(const row_job &, int64_t, const part &) {}
@@ -222,18 +239,22 @@ static void slope(hk_context *ctx, int64_t rows, int64_t n, bool log, const void
 static __global__ void __launch_bounds__(1024) mean_of(int64_t n, const double *x, hk_real *mean) {
     __shared__ double room[HK__WARP];
     double sum = 0;
+#pragma unroll 8
     for (int64_t i = threadIdx.x; i < n; i += blockDim.x) sum += x[i];
     sum = hk__block_join(sum, hk__add(), 0.0, room);
     if (threadIdx.x == 0) *mean = (hk_real)(sum / (double)n);
 }
 
 static void cross_entropy(hk_context *ctx, int64_t rows, int64_t n, const void *x,
-                          const int32_t *labels, double smoothing, void *p, void *loss) {
+                          const int32_t *labels, double smoothing, void *slope, void *loss) {
     /* Few elements: one block is enough, if rows are short enough for its warps. */
     enum { FEW = 8192, SHORT = HK__WARP * ROW_HELD_NARROW / (int)sizeof(hk_real) };
-    row_job job = job_of(rows, n, x, p);
+    row_job job = job_of(rows, n, x, slope);
     job.labels = labels;
     job.smoothing = smoothing;
+    job.by = (hk_real)(1 / (double)rows);
+    job.own = (hk_real)(1 - smoothing + smoothing / (double)n);
+    job.others = (hk_real)(smoothing / (double)n);
     job.flag = hk__gpu_flag_of(ctx);
     if (rows * n <= FEW && n <= SHORT) {
         job.mean = (hk_real *)loss;
@@ -248,54 +269,13 @@ static void cross_entropy(hk_context *ctx, int64_t rows, int64_t n, const void *
     hk__arena_rewind(&ctx->gpu_scratch, mark);
 }
 
-/* --- the slope of cross-entropy, element by element -------------------------------------------------------------------- */
-
-enum { SLOPE_THREADS = 256 };
-
-/* job.x: probabilities; job.g: the gradient of the loss, one number, or NULL for 1. */
-template <class W> static __global__ void __launch_bounds__(SLOPE_THREADS) loss_slope(row_job job) {
-    typedef typename W::unit unit;
-    const int64_t all = job.rows * job.units, u = (int64_t)blockIdx.x * SLOPE_THREADS + threadIdx.x;
-    if (u >= all) return;
-    const bool few = all <= UINT32_MAX;
-    const int64_t row = few ? (int64_t)((uint32_t)u / (uint32_t)job.units) : u / job.units;
-    const int64_t first = (u - row * job.units) * W::lanes, label = label_of(job, row, false);
-    const hk_real by = (hk_real)((job.g ? (double)*job.g : 1) / (double)job.rows);
-    const hk_real others = (hk_real)(job.smoothing / (double)job.n);
-    const hk_real own = (hk_real)(1 - job.smoothing + job.smoothing / (double)job.n);
-    unit p = ((const unit *)job.x)[u], old;
-    for (int i = 0; i < W::lanes; i++) old.v[i] = 0;
-    if (job.accumulate) old = ((const unit *)job.out)[u];
-    for (int i = 0; i < W::lanes; i++) {
-        const hk_real slope = by * (p.v[i] - (first + i == label ? own : others));
-        p.v[i] = job.accumulate ? old.v[i] + slope : slope;
-    }
-    ((unit *)job.out)[u] = p;
-}
-
-static void cross_entropy_slope(hk_context *ctx, int64_t rows, int64_t n, const void *p,
-                                const int32_t *labels, double smoothing, const void *g, void *out,
-                                bool accumulate) {
-    row_job job = job_of(rows, n, p, out);
-    job.labels = labels;
-    job.smoothing = smoothing;
-    job.accumulate = accumulate;
-    const bool wide = row_is_wide(&job);
-    job.g = (const hk_real *)g;
-    job.units = wide ? n / row_wide::lanes : n;
-    const unsigned grid = hk__grid(rows * job.units, SLOPE_THREADS, 1);
-    if (wide)
-        HK_LAUNCH(ctx, grid, SLOPE_THREADS, 0, loss_slope<row_wide>, job);
-    else
-        HK_LAUNCH(ctx, grid, SLOPE_THREADS, 0, loss_slope<row_narrow>, job);
-}
-
 /* --- accuracy ------------------------------------------------------------------------------------------------------------ */
 
 static __global__ void __launch_bounds__(1024)
     count_equal(int64_t n, const int32_t *a, const int32_t *b, int64_t *count) {
     __shared__ int64_t room[HK__WARP];
     int64_t equal = 0;
+#pragma unroll 8
     for (int64_t i = threadIdx.x; i < n; i += blockDim.x) equal += a[i] == b[i];
     equal = hk__block_join(equal, hk__add(), (int64_t)0, room);
     if (threadIdx.x == 0) *count = equal;
@@ -307,5 +287,4 @@ static void equal(hk_context *ctx, int64_t n, const int32_t *a, const int32_t *b
 
 } /* namespace */
 
-const hk__row_gpu HK_STAMPED(hk__row_gpu) = {softmax, slope, cross_entropy, cross_entropy_slope,
-                                             equal};
+const hk__row_gpu HK_STAMPED(hk__row_gpu) = {softmax, slope, cross_entropy, equal};

@@ -27,13 +27,10 @@ typedef struct hk__row_gpu {
     void (*softmax)(hk_context *ctx, int64_t rows, int64_t n, bool log, const void *x, void *y);
     void (*slope)(hk_context *ctx, int64_t rows, int64_t n, bool log, const void *y, const void *g,
                   void *out, bool accumulate);
-    /* p = softmax(x); loss: the mean of all rows'. A label out of range is flagged, and 0 stands for it. */
+    /* slope = (softmax(x) - target)/rows; loss: the mean of all rows'. A label out of range is flagged, and 0 stands for
+       it. */
     void (*cross_entropy)(hk_context *ctx, int64_t rows, int64_t n, const void *x,
-                          const int32_t *labels, double smoothing, void *p, void *loss);
-    /* out (+)= g/rows·(p - target); g: one element, NULL for 1. */
-    void (*cross_entropy_slope)(hk_context *ctx, int64_t rows, int64_t n, const void *p,
-                                const int32_t *labels, double smoothing, const void *g, void *out,
-                                bool accumulate);
+                          const int32_t *labels, double smoothing, void *slope, void *loss);
     /* How many of n numbers are equal. */
     void (*equal)(hk_context *ctx, int64_t n, const int32_t *a, const int32_t *b, int64_t *count);
 } hk__row_gpu;

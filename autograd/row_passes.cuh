@@ -81,7 +81,7 @@ static __global__ void __launch_bounds__(PASS_THREADS)
     part = Op::join(team, part);
     unit *const out = (unit *)(job.out + piece.row * job.n);
     row_walk<Op, W>(job, piece, [&](unit &x, const unit &g, int64_t u) {
-        Op::template write<W>(job, part, &x, g);
+        Op::template write<W>(job, part, piece.row, u, &x, g);
         if (job.accumulate) {
             const unit old = out[u];
             for (int i = 0; i < W::lanes; i++) x.v[i] = old.v[i] + x.v[i];

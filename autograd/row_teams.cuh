@@ -29,7 +29,8 @@ typedef struct row_job {
     /* cross-entropy's */
     const int32_t *labels;
     double smoothing;
-    double *losses; /* of each row; NULL: the mean of all is written at once */
+    hk_real by, own, others, unused; /* slope: by·(p - own) at the label, by·(p - others) elsewhere */
+    double *losses;                  /* of each row; NULL: the mean of all is written at once */
     hk_real *mean;
     hk__gpu_flag *flag;
 } row_job;

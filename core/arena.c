@@ -30,8 +30,9 @@ enum { HK_GAP = HK_ALIGN };
 enum { HK_GAP = 0 };
 #endif
 
-/* Large enough that a small network's step fits into the first one. */
-enum { HK_FIRST_CHUNK = 1 << 18 };
+/* Large enough that a small network's step fits into the first one. Chunks double what there is, until that would take
+   memory which others need before the first step ends. */
+enum { HK_FIRST_CHUNK = 1 << 18, HK_MOST_GROWTH = 1 << 30 };
 
 struct hk__chunk {
     hk__chunk *next;
@@ -102,6 +103,7 @@ void *hk__arena_alloc(hk__arena *arena, size_t bytes) {
     while (chunk && chunk->size - chunk->used < size) chunk = chunk->next;
     if (!chunk) {
         size_t grow = arena->used > HK_FIRST_CHUNK ? arena->used : HK_FIRST_CHUNK;
+        if (grow > HK_MOST_GROWTH) grow = HK_MOST_GROWTH;
         if (grow < size) grow = size;
         chunk = append(arena, grow);
         if (!chunk && grow > size) chunk = append(arena, size);
@@ -127,11 +129,10 @@ void hk__arena_reset(hk__arena *arena) {
     arena->current = arena->first;
     arena->used = 0;
     if (!arena->merges || !arena->first || !arena->first->next) return;
-    /* One chunk of the size that was needed; if that cannot be had, the chunks there are go on. */
-    hk__chunk *one = chunk_new(&arena->source, arena->most);
-    if (!one) return;
+    /* One chunk of the size that was needed. The others go first: a GPU may not have room for both. If it cannot be had,
+       the next allocation asks for what it needs. */
     hk__arena_free(arena);
-    arena->first = arena->current = one;
+    arena->first = arena->current = chunk_new(&arena->source, arena->most);
 }
 
 bool hk__arena_reserve(hk__arena *arena, size_t bytes) {

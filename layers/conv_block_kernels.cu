@@ -74,14 +74,19 @@ struct block_job : hk__conv_gather<true, false> {
     }
 };
 
-static void forward(hk_context *ctx, const hk__conv *c, int row, const double *param, const void *x,
-                    const void *w, const void *bias, void *y, uint8_t *winner, void *chosen) {
+static void forward(hk_context *ctx, const hk__conv *given, int row, const double *param,
+                    const void *x, const void *w, const void *bias, void *y, uint8_t *winner,
+                    void *chosen) {
+    hk__conv sizes = *given, *c = &sizes;
+    if (!hk__conv_fit(ctx, c)) return;
     block_job job;
     hk__conv_forward_job(c, x, w, bias, &job);
     job.activation = row;
     job.windows = (int)(c->oh / 2 * (c->ow / 2));
     for (int k = 0; k < HK_ACTIVATION_MAX_PARAMS; k++) job.param[k] = (hk_real)param[k];
     const int64_t most = hk__conv_images(c), each = c->groups * c->oc * job.windows;
+    /* As without activation and pooling: a tile's slices, and so the bits, follow from them. */
+    const int64_t steps = hk__conv_is_depthwise(c) ? 1 : c->ic * c->kh * c->kw;
     for (int64_t first = 0; first < c->n; first += most) {
         job.images = (int)(c->n - first < most ? c->n - first : most);
         job.b = (const hk_real *)x + first * c->groups * job.b_image;
@@ -89,8 +94,7 @@ static void forward(hk_context *ctx, const hk__conv *c, int row, const double *p
         job.winners = winner + first * each;
         job.chosen = chosen ? (hk_real *)chosen + first * each : NULL;
         if (!hk__conv_launch_direct(ctx, c, &job))
-            hk__conv_launch_gather(ctx, &job, (int64_t)job.images * job.windows * 4, 1,
-                                   c->ic * c->kh * c->kw);
+            hk__conv_launch_gather(ctx, &job, job.images * c->oh * c->ow, 1, steps);
     }
 }
 

@@ -55,6 +55,36 @@ static void logits_used_twice(void **state) {
     assert_gradient(ctx, "two heads", two_heads, NULL, 2, in, (const bool[]){false, true});
 }
 
+/* Logits that an op made, and that others use before or behind the loss: 1 and 2 say so, 0: none. */
+static hk_tensor *made_logits(hk_context *ctx, int n, hk_tensor *const *in, void *arg) {
+    (void)ctx, (void)n;
+    const int others = *(const int *)arg;
+    hk_tensor *logits = hk_scale(in[0], 2, 0), *more = NULL;
+    if (others == 1) more = hk_mean(hk_mul(logits, logits), HK_ALL_AXES, false);
+    hk_tensor *loss = hk_cross_entropy(logits, in[1]);
+    if (others == 2) more = hk_mean(hk_mul(logits, logits), HK_ALL_AXES, false);
+    return more ? hk_add(loss, more) : loss;
+}
+
+/* A second backward adds the same again, also on a GPU, where the loss's slope may be the gradient itself. */
+static void logits_of_an_op(void **state) {
+    hk_context *ctx = *state;
+    for (int others = 0; others < 3; others++) {
+        hk_tensor *in[] = {seeded(ctx, HK_F64, HK_SHAPE(5, 3), "made/x", -2, 2, 0),
+                           seeded(ctx, HK_I32, HK_SHAPE(5), "made/labels", 0, 3, 0)};
+        assert_gradient(ctx, "made logits", made_logits, &others, 2, in,
+                        (const bool[]){false, true});
+        hk_require_grad(in[0]);
+        hk_zero_grad(in[0]);
+        hk_tensor *loss = made_logits(ctx, 2, in, &others);
+        must(hk_backward(ctx, loss));
+        hk_tensor *once = hk_tensor_keep(hk_scale(hk_grad(in[0]), 2, 0));
+        must(hk_backward(ctx, loss));
+        assert_true(same_elements(hk_grad(in[0]), once));
+        must(hk_step_end(ctx));
+    }
+}
+
 /* Logits of ±1000: p is 0 or 1 to the bit, and so is the gradient. */
 static void extreme_logits(void **state) {
     hk_context *ctx = *state;
@@ -155,6 +185,7 @@ static void exact_slopes(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(cross_entropies, setup, teardown),
+        cmocka_unit_test_setup_teardown(logits_of_an_op, setup, teardown),
         cmocka_unit_test_setup_teardown(logits_used_twice, setup, teardown),
         cmocka_unit_test_setup_teardown(extreme_logits, setup, teardown),
         cmocka_unit_test_setup_teardown(losses_of_two, setup, teardown),

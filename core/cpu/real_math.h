@@ -28,11 +28,15 @@ extern _Thread_local long hk__exponentials;
 
 #define HK_FMA(a, b, c) fma(a, b, c)
 #define real_exp_down(x) HK_COUNTED(exp(x))
+#define real_exp_minus(a) HK_COUNTED(exp(-(a)))
 #define real_expm1_down(x) HK_COUNTED(expm1(x))
 #define real_tanh(x) HK_COUNTED(tanh(x))
 #define real_log1p(u) log1p(u)
 #define real_abs(x) fabs(x)
 #define real_copysign(x, sign) copysign((double)(x), sign)
+#define real_at_most(x, limit) ((x) > (limit) ? (limit) : (x))
+#define real_over(a, d) ((a) / (d))
+#define real_reciprocal(d) (1 / (d))
 
 #else
 
@@ -57,6 +61,41 @@ HK_HOST_DEVICE static inline uint32_t hk__bits_of(float x) {
     memcpy(&bits, &x, sizeof bits);
     return bits;
 }
+
+/* x, but limit at most; NaN passes. */
+HK_HOST_DEVICE static inline float real_at_most(float x, float limit) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    float y;
+    asm("min.ftz.NaN.f32 %0, %1, %2;" : "=f"(y) : "f"(x), "f"(limit));
+    return y;
+#else
+    return x > limit ? limit : x;
+#endif
+}
+
+/* a/d and 1/d for d from 1 to 2^126; beyond, up to infinity without it, they may be 0 where they are below 2^-126. On a
+   GPU a division looks first whether its operands are of a range where few steps are enough, which takes as long as
+   the steps, and brings a branch. These are the steps: an estimate, refined by FMA to a correctly rounded
+   quotient, so with the bits of a division. Denormals are not flushed on the way: what is left of a may be one. */
+#if defined(__CUDA_ARCH__) && defined(HK_STAMP_cuda)
+static __device__ inline float hk__fma_whole(float a, float b, float c) {
+    float x;
+    asm("fma.rn.f32 %0, %1, %2, %3;" : "=f"(x) : "f"(a), "f"(b), "f"(c));
+    return x;
+}
+HK_HOST_DEVICE static inline float real_reciprocal(float d) {
+    float r;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(d));
+    return HK_FMA(r, hk__fma_whole(-d, r, 1.0f), r);
+}
+HK_HOST_DEVICE static inline float real_over(float a, float d) {
+    const float r = real_reciprocal(d), q = a * r;
+    return HK_FMA(r, hk__fma_whole(-d, q, a), q);
+}
+#else
+HK_HOST_DEVICE static inline float real_over(float a, float d) { return a / d; }
+HK_HOST_DEVICE static inline float real_reciprocal(float d) { return 1.0f / d; }
+#endif
 
 /* e^r - 1 = r + r²·Q(r), and 2^n: x = n·ln 2 + r with n = x/ln 2 rounded and |r| <= ln(2)/2, for x from -88 to 88.
    Adding 1.5·2^23 + 127 rounds to an integer and leaves n + 127, the exponent of 2^n, in the low bits; 0 there is 0,
@@ -90,6 +129,11 @@ HK_HOST_DEVICE static inline float real_exp_down(float x) {
     return hk__exp_part(x < -88.0f ? -88.0f : x);
 }
 
+/* e^-a for a >= 0. */
+HK_HOST_DEVICE static inline float real_exp_minus(float a) {
+    return hk__exp_part(-real_at_most(a, 88.0f));
+}
+
 /* e^x - 1 = 2^n·(e^r - 1) + (2^n - 1) for x <= 0: exact as r near 0, and -1 far below. */
 HK_HOST_DEVICE static inline float real_expm1_down(float x) {
     float power;
@@ -105,8 +149,8 @@ HK_HOST_DEVICE static inline float real_tanh(float x) {
     p = HK_FMA(p, s, 0x1.110768p-3f);
     p = HK_FMA(p, s, -0x1.555534p-2f);
     const float near = HK_FMA(x * s, p, x);
-    const float c = a > 10.0f ? 10.0f : a;
-    const float far = 1.0f - 2.0f / (hk__exp_part(2.0f * c) + 1.0f);
+    const float c = real_at_most(a, 10.0f);
+    const float far = 1.0f - real_over(2.0f, hk__exp_part(2.0f * c) + 1.0f);
     return real_copysign(a < 0.625f ? near : far, x); /* -0 gives -0 */
 }
 
@@ -154,7 +198,7 @@ HK_HOST_DEVICE static inline hk_real real_gate_argument(hk_real b, hk_real x) {
 
 /* σ(u) = 1/(1 + e^-u) for |u| within the gate's limit; all digits in both tails. */
 HK_HOST_DEVICE static inline hk_real real_sigmoid_within(hk_real u) {
-    return 1 / (1 + REAL_EXP(-u));
+    return real_reciprocal(1 + REAL_EXP(-u));
 }
 
 /* σ(x), any x. */
@@ -165,11 +209,11 @@ HK_HOST_DEVICE static inline hk_real real_sigmoid(hk_real x) {
 /* σ(u) and *opposite = σ(-u), both with all digits, which 1 - σ(u) would not have; |u| within the gate's limit. */
 HK_HOST_DEVICE static inline hk_real real_sigmoid_both(hk_real u, hk_real *opposite) {
 #ifdef HK_STAMP_f64
-    const double z = real_exp_down(-fabs(u)), big = 1 / (1 + z), small = z * big;
+    const double z = real_exp_minus(fabs(u)), big = 1 / (1 + z), small = z * big;
     *opposite = u < 0 ? big : small;
     return u < 0 ? small : big;
 #else
-    const float z = hk__exp_part(-u), s = 1 / (1 + z);
+    const float z = hk__exp_part(-u), s = real_reciprocal(1 + z);
     *opposite = z * s;
     return s;
 #endif
@@ -177,7 +221,7 @@ HK_HOST_DEVICE static inline hk_real real_sigmoid_both(hk_real u, hk_real *oppos
 
 /* log(1 + e^x) = max(x, 0) + log(1 + e^-|x|). */
 HK_HOST_DEVICE static inline hk_real real_softplus(hk_real x) {
-    return (x < 0 ? 0 : x) + real_log1p(real_exp_down(-real_abs(x)));
+    return (x < 0 ? 0 : x) + real_log1p(real_exp_minus(real_abs(x)));
 }
 
 /* Φ(-a), the normal distribution's tail, and its density φ(a) in *density, with a = *limited = |x| within its limit. In float,
@@ -185,7 +229,7 @@ HK_HOST_DEVICE static inline hk_real real_softplus(hk_real x) {
    lose 40 ulp at a = 13. Beyond 13.2 the tail is below the normal numbers. */
 HK_HOST_DEVICE static inline hk_real real_normal_tail(hk_real x, hk_real *limited,
                                                       hk_real *density) {
-    const hk_real b = real_abs(x), a = b > REAL_TAIL_LIMIT ? REAL_TAIL_LIMIT : b;
+    const hk_real a = real_at_most(real_abs(x), REAL_TAIL_LIMIT);
     *limited = a;
 #ifdef HK_STAMP_f64
     *density = 0.39894228040143267794 * real_exp_down(-a * a / 2);
@@ -200,7 +244,7 @@ HK_HOST_DEVICE static inline hk_real real_normal_tail(hk_real x, hk_real *limite
     const float lost = ((-0.5f * high * high - h) - high * low) - 0.5f * low * low;
     const float e = hk__exp_part(h) * (1.0f + lost); /* the power times `lost` may be a denormal */
 #endif
-    const float u = 1.0f / HK_FMA(0.35f, a, 1.0f);
+    const float u = real_reciprocal(HK_FMA(0.35f, a, 1.0f));
     float p = HK_FMA(-0x1.ddb908p-6f, u, 0x1.26f9aep-3f);
     p = HK_FMA(p, u, -0x1.05faa8p-2f);
     p = HK_FMA(p, u, 0x1.464966p-3f);

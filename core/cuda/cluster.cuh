@@ -9,8 +9,10 @@
 
 enum { HK__CLUSTER_MOST = 8 }; /* blocks: what every such GPU can do */
 
-/* Whether the context's GPU has clusters. */
-static inline bool hk__clusters(const hk_context *ctx) { return ctx->gpu->capability >= 90; }
+/* Whether the context's GPU has clusters, and the code that it runs: PTX of an older one may do for a new GPU. */
+static inline bool hk__clusters(const hk_context *ctx) {
+    return ctx->gpu->capability >= 90 && ctx->gpu->code >= 90;
+}
 
 /* --- inside of a kernel, which older GPUs get without a body ------------------------------------------------------ */
 

@@ -17,7 +17,8 @@ struct hk__conv_axis {
     int every; /* by data: of each class every so manieth row of the kernel counts */
 };
 /* The same for the places of one class: place i is element first + i·step of what is written, and its window begins at
-   start + i·scale of what is read; tap t of `taps` is row u0 + t·every of the kernel, and moves by t·move. */
+   start + i·scale of what is read; tap t of `taps` is row u0 + t·every of the kernel, and moves by t·move, never back: by
+   data the kernel is gone through from its end. */
 struct hk__conv_class {
     int count, first, step, start, scale, u0, every, taps, move;
 };
@@ -27,17 +28,18 @@ static __device__ inline hk__conv_class hk__conv_class_of(const hk__conv_axis &a
     if (!back) return {a.out, 0, 1, -a.padding, a.stride, 0, 1, a.kernel, a.dilation};
     const int rest = (first + a.padding) % a.stride;
     int u0 = 0;
-    while (u0 < a.kernel && (int)((int64_t)u0 * a.dilation % a.stride) != rest) u0++;
-    const int start = (int)((first + a.padding - (int64_t)u0 * a.dilation) / a.stride);
-    const int move = (int)(-(int64_t)a.every * a.dilation / a.stride);
+    while (u0 < a.kernel && u0 * a.dilation % a.stride != rest) u0++;
     const int taps = u0 < a.kernel ? (a.kernel - 1 - u0) / a.every + 1 : 0;
+    const int move = taps > 1 ? a.every * a.dilation / a.stride : 0;
+    const int start = taps > 0 ? (first + a.padding - u0 * a.dilation) / a.stride : 0;
+    const int last = taps > 0 ? taps - 1 : 0;
     return {(a.out - first + a.stride - 1) / a.stride,
             first,
             a.stride,
-            start,
+            start - last * move,
             1,
-            u0,
-            a.every,
+            u0 + last * a.every,
+            -a.every,
             taps,
             move};
 }
@@ -117,12 +119,15 @@ template <bool Quads, bool Pooled> struct hk__conv_gather {
         const unsigned v = (unsigned)k % (unsigned)p.x.taps,
                        rest = (unsigned)k / (unsigned)p.x.taps;
         const unsigned u = rest % (unsigned)p.y.taps, c = rest / (unsigned)p.y.taps;
+        return step_of(p, (int)c, (int)u, (int)v);
+    }
+    /* Of channel c, tap u down and v across. */
+    __device__ hk__conv_step step_of(const Part &p, int c, int u, int v) const {
         hk__conv_step s;
-        s.y = (int)u * p.y.move;
-        s.x = (int)v * p.x.move;
-        s.a = (int)c * a_channel + (p.y.u0 + (int)u * p.y.every) * cols.kernel + p.x.u0 +
-              (int)v * p.x.every;
-        s.b = (int)c * plane + (Pooled ? 0 : s.y * cols.source + s.x);
+        s.y = u * p.y.move;
+        s.x = v * p.x.move;
+        s.a = c * a_channel + (p.y.u0 + u * p.y.every) * cols.kernel + p.x.u0 + v * p.x.every;
+        s.b = c * plane + (Pooled ? 0 : s.y * cols.source + s.x);
         return s;
     }
 
@@ -159,6 +164,7 @@ template <bool Quads, bool Pooled> struct hk__conv_gather {
         return s;
     }
 
+    __device__ void put_one(hk_real *to, hk_real sum) const { *to = add ? *to + sum : sum; }
     __device__ void put(const Part &p, const Spot &spot, int row, const hk_real *sum) const {
         const hk_real more = bias ? bias[p.group * m + row] : 0;
         hk_real *to = spot.to + (int64_t)row * out_plane;
@@ -189,7 +195,7 @@ template <bool Quads, bool Pooled> struct hk__conv_gather {
 #pragma unroll
         for (int i = 0; i < 4; i++) {
             if (spot.column + i >= p.columns) return;
-            *to = add ? *to + (sum[i] + more) : sum[i] + more;
+            put_one(to, sum[i] + more);
             to += p.x.step;
             if (++t.x < p.x.count) continue;
             t.x = 0;
@@ -226,6 +232,13 @@ static void hk__conv_launch_gather(hk_context *ctx, Job *job, int64_t columns, i
 static inline bool hk__conv_is_direct(const hk__conv *c) {
     return c->groups == 1 && c->ic == 1 && c->kh == c->kw && (c->kh == 3 || c->kh == 5) &&
            c->sh == 1 && c->sw == 1 && c->dh == 1 && c->dw == 1;
+}
+
+/* What conv_depthwise.cuh is for, and what its strips are. */
+static inline bool hk__conv_is_depthwise(const hk__conv *c) { return c->ic == 1 && c->oc <= 4; }
+static inline bool hk__conv_in_strips(const hk__conv *c) {
+    return c->kh == c->kw && (c->kh == 3 || c->kh == 5 || c->kh == 7) && c->sh == 1 && c->sw == 1 &&
+           c->dh == 1 && c->dw == 1;
 }
 
 /* Images of a batch that one launch takes: their places are counted in 32 bits. */

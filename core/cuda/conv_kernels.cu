@@ -1,7 +1,8 @@
-/* conv_kernels.cu: the three directions of a convolution (stamped: see stamp.h); conv_tile.cuh has the kernel.
+/* conv_kernels.cu: the three directions of a convolution (stamped: see stamp.h): which kernel takes it.
    SPDX-License-Identifier: MIT */
+#include "conv_depthwise.cuh"
 #include "conv_direct.cuh"
-#include "conv_weights.cuh"
+#include "conv_single.cuh"
 
 namespace { /* each stamp has its own */
 
@@ -20,15 +21,39 @@ static void forward_by(hk_context *ctx, const hk__conv *c, const void *x, const 
         job.out = (hk_real *)y + first * c->groups * job.out_image;
         if constexpr (Quads)
             (void)hk__conv_launch_direct(ctx, c, &job);
+        else if (hk__conv_is_depthwise(c))
+            launch_places(ctx, &job, job.images * c->oh * c->ow, 1);
         else
             hk__conv_launch_gather(ctx, &job, job.images * c->oh * c->ow, 1, c->ic * c->kh * c->kw);
     }
 }
 
-static void forward(hk_context *ctx, const hk__conv *c, const void *x, const void *w,
-                    const void *bias, void *y) {
-    if (sizeof(hk_real) == 4 && hk__conv_is_direct(c) && c->oh % 2 == 0 && c->ow % 2 == 0 &&
-        (uintptr_t)y % 8 == 0)
+static void forward_strips(hk_context *ctx, const hk__conv *c, const void *x, const void *w,
+                           const void *bias, void *y) {
+    strip_job job;
+    memset(&job, 0, sizeof job);
+    job.from = (const hk_real *)x;
+    job.w = (const hk_real *)w;
+    job.bias = (const hk_real *)bias;
+    job.to = (hk_real *)y;
+    job.h = (int)c->h;
+    job.w_in = (int)c->w;
+    job.out_h = (int)c->oh;
+    job.out_w = (int)c->ow;
+    job.top = (int)c->ph;
+    job.left = (int)c->pw;
+    job.channels = 1;
+    job.sharing = (int)c->oc;
+    job.planes = (int)(c->groups * c->oc);
+    launch_strips(ctx, c, &job);
+}
+
+static void forward_fit(hk_context *ctx, const hk__conv *c, const void *x, const void *w,
+                        const void *bias, void *y) {
+    if (hk__conv_is_depthwise(c) && hk__conv_in_strips(c))
+        forward_strips(ctx, c, x, w, bias, y);
+    else if (sizeof(hk_real) == 4 && !hk__conv_is_depthwise(c) && hk__conv_is_direct(c) &&
+             c->oh % 2 == 0 && c->ow % 2 == 0 && (uintptr_t)y % 8 == 0)
         forward_by<true>(ctx, c, x, w, bias, y);
     else
         forward_by<false>(ctx, c, x, w, bias, y);
@@ -79,33 +104,63 @@ static void by_data(hk_context *ctx, const hk__conv *c, const hk__conv_gradients
         job.b = (const hk_real *)to->g + first * c->groups * job.b_image;
         job.winner = Pooled ? to->winner + first * c->groups * job.b_image : NULL;
         job.out = (hk_real *)to->gx + first * c->groups * job.out_image;
-        hk__conv_launch_gather(ctx, &job, job.images * places, classes,
-                               c->oc * taps / (c->sh * c->sw));
+        if (hk__conv_is_depthwise(c))
+            launch_places(ctx, &job, job.images * places, classes);
+        else
+            hk__conv_launch_gather(ctx, &job, job.images * places, classes,
+                                   c->oc * taps / (c->sh * c->sw));
     }
+}
+
+/* A convolution with the kernel turned round. */
+static void by_data_strips(hk_context *ctx, const hk__conv *c, const hk__conv_gradients *to) {
+    strip_job job;
+    memset(&job, 0, sizeof job);
+    job.from = (const hk_real *)to->g;
+    job.w = (const hk_real *)to->w;
+    job.to = (hk_real *)to->gx;
+    job.h = (int)c->oh;
+    job.w_in = (int)c->ow;
+    job.out_h = (int)c->h;
+    job.out_w = (int)c->w;
+    job.top = (int)(c->kh - 1 - c->ph);
+    job.left = (int)(c->kw - 1 - c->pw);
+    job.channels = (int)c->oc;
+    job.sharing = 1;
+    job.planes = (int)c->groups;
+    job.back = true;
+    job.add = to->add_x;
+    launch_strips(ctx, c, &job);
 }
 
 /* --- all -------------------------------------------------------------------------------------------------------------------- */
 
 static void all_by_weights(hk_context *ctx, const hk__conv *c, const hk__conv_gradients *to) {
-#ifndef HK_STAMP_f64
-    if (to->winner && to->gw && to->gb && hk__conv_is_direct(c) && c->oc <= 65535) {
-        sparse_by_weights(ctx, c, to);
-        return;
-    }
-#endif
-    if (to->winner)
+    if (hk__conv_is_single(c))
+        single_by_weights(ctx, c, to);
+    else if (to->winner)
         by_weights<true>(ctx, c, to);
     else
         by_weights<false>(ctx, c, to);
 }
 
+static void forward(hk_context *ctx, const hk__conv *given, const void *x, const void *w,
+                    const void *bias, void *y) {
+    hk__conv c = *given;
+    if (hk__conv_fit(ctx, &c)) forward_fit(ctx, &c, x, w, bias, y);
+}
+
 /* By data first: where x and w are one tensor, what is written must come before what is added. */
-static void backward(hk_context *ctx, const hk__conv *c, const hk__conv_gradients *to) {
+static void backward(hk_context *ctx, const hk__conv *given, const hk__conv_gradients *to) {
+    hk__conv c = *given;
+    if (!hk__conv_fit(ctx, &c)) return;
     if (to->gx && to->winner)
-        by_data<true>(ctx, c, to);
+        by_data<true>(ctx, &c, to);
+    else if (to->gx && hk__conv_is_depthwise(&c) && hk__conv_in_strips(&c))
+        by_data_strips(ctx, &c, to);
     else if (to->gx)
-        by_data<false>(ctx, c, to);
-    if (to->gw || to->gb) all_by_weights(ctx, c, to);
+        by_data<false>(ctx, &c, to);
+    if (to->gw || to->gb) all_by_weights(ctx, &c, to);
 }
 
 } /* namespace */

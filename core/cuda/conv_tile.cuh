@@ -80,7 +80,8 @@ static __device__ inline void hk__conv_put_four(hk_real *to, const hk_real *from
 
 /* LM lanes of a warp stand along the rows, 32/LM along the columns. A thread's sums are in groups of 4 x 4. */
 template <class Job, int LM, int TM, int TN>
-static __global__ void __launch_bounds__(HK__CONV_THREADS, 3) hk__conv_tile(const Job job) {
+static __global__ void __launch_bounds__(HK__CONV_THREADS, sizeof(hk_real) * TM * TN <= 128 ? 4 : 3)
+    hk__conv_tile(const Job job) {
     constexpr int LN = HK__WARP / LM, M = LM * TM, N = LN * TN, CHUNK = HK__CONV_CHUNK;
     constexpr int A_LOADS = M * CHUNK / HK__WARP, B_LOADS = N / HK__WARP;
     constexpr int A_LINE = M + 4; /* what is stored together then lies in different banks */
@@ -102,6 +103,7 @@ static __global__ void __launch_bounds__(HK__CONV_THREADS, 3) hk__conv_tile(cons
     const typename Job::Part part = job.part();
     const int row = part.row * M;
     const unsigned first = ((unsigned)part.tile * (unsigned)across + (unsigned)place) * N;
+    if (first - (unsigned)place * N >= part.columns) return; /* the whole block: of a small class */
 
     hk__conv_column column[B_LOADS];
     for (int i = 0; i < B_LOADS; i++)
@@ -213,6 +215,27 @@ static __global__ void __launch_bounds__(HK__CONV_THREADS, 3) hk__conv_tile(cons
 
 static inline int64_t hk__least(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t hk__most(int64_t a, int64_t b) { return a > b ? a : b; }
+
+/* Elements of one image, on either side and with its padding, and of all weights: the most that offsets of 32 bits reach,
+   two images and a part of a batch away. */
+enum { HK__CONV_MOST = 1 << 29 };
+
+/* c with steps of the window that change nothing where there is one place, so that all numbers have 32 bits. False: too
+   large, and the error says so. */
+static inline bool hk__conv_fit(hk_context *ctx, hk__conv *c) {
+    const double rows = (double)c->h + 2 * (double)c->ph, cols = (double)c->w + 2 * (double)c->pw,
+                 in = (double)(c->groups * c->ic), out = (double)(c->groups * c->oc);
+    if (c->oh == 1) c->sh = hk__least(c->sh, c->h + 2 * c->ph);
+    if (c->ow == 1) c->sw = hk__least(c->sw, c->w + 2 * c->pw);
+    if (c->kh == 1) c->dh = 1;
+    if (c->kw == 1) c->dw = 1;
+    if (rows * cols * in <= HK__CONV_MOST && (double)c->oh * (double)c->ow * out <= HK__CONV_MOST &&
+        out * (double)(c->ic * c->kh * c->kw) <= HK__CONV_MOST && c->n <= INT32_MAX)
+        return true;
+    hk_fail(ctx, HK_ERR_SHAPE, "conv2d", "an image of %lld x %lld x %lld is too large for a GPU",
+            (long long)(c->groups * c->ic), (long long)c->h, (long long)c->w);
+    return false;
+}
 static inline int64_t hk__conv_parts_of(int64_t n, int64_t each) { return (n + each - 1) / each; }
 
 /* Launches tiles of one shape. columns: the most of any kind; a kind is a class or a part. */

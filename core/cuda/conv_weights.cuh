@@ -2,7 +2,9 @@
    SPDX-License-Identifier: MIT
 
    There are few tiles and many steps, so these are cut into parts, in number and place fixed by the sizes, and a second
-   launch adds them in order. */
+   launch adds them in order. Steps go by windows of 2 x 2 places, corner by corner. Behind a pooling three of these are 0
+   and so change nothing: its sums have the bits of those over the whole image, whose odd last row and column, of which a
+   pooling knows nothing, come last in each part. */
 #ifndef HK_CONV_WEIGHTS_CUH
 #define HK_CONV_WEIGHTS_CUH
 
@@ -10,28 +12,31 @@
 
 namespace { /* each stamp has its own */
 
-/* Pooled: g is the gradient of a 2 x 2 pooling's output, with its winners; four steps are the corners of a window then. */
+/* Pooled: g is the gradient of a 2 x 2 pooling's output, with its winners. */
 template <bool Pooled> struct hk__conv_weights {
     const hk_real *a, *b; /* g and x */
     const uint8_t *winner;
     hk_real *out;       /* [part][row of all groups][pitch] */
     hk__conv c;         /* oc, ic: of one group */
-    int64_t part_steps; /* whole chunks */
+    int64_t part_steps; /* of windows, in whole chunks */
     int images, parts, groups, m, columns;
-    int window;                     /* columns that are not the bias */
-    int pitch;                      /* columns in whole fours */
-    int a_row, plane, out_h, out_w; /* of places, in windows if pooled */
+    int window;             /* columns that are not the bias */
+    int pitch;              /* columns in whole fours */
+    int down, across;       /* windows of a plane */
+    int a_row, plane, edge; /* elements of a plane of g and of x; places of the odd edge */
     int slices, m_tiles, n_tiles;
 
     struct Part {
         int group, row, tile, steps, part;
-        int skip; /* steps of the first image that other parts have */
+        int whole;                 /* steps of windows */
+        int skip;                  /* steps of the first image that other parts have */
+        int edge_image, edge_skip; /* the same of the edge; its first image, from `first` on */
         unsigned columns;
         int64_t first; /* image */
     };
 
     __device__ Part part() const {
-        Part p;
+        Part p = {};
         unsigned i = blockIdx.x;
         p.tile = (int)(i % (unsigned)n_tiles);
         i /= (unsigned)n_tiles;
@@ -39,11 +44,21 @@ template <bool Pooled> struct hk__conv_weights {
         i /= (unsigned)m_tiles;
         p.group = (int)(i % (unsigned)groups);
         p.part = (int)(i / (unsigned)groups);
-        const int64_t of_image = (int64_t)out_h * out_w * (Pooled ? 4 : 1),
-                      from = p.part * part_steps, left = images * of_image - from;
-        p.first = from / of_image;
-        p.skip = (int)(from - p.first * of_image);
-        p.steps = (int)(left < part_steps ? left : part_steps);
+        const int64_t of_image = (int64_t)down * across * 4;
+        if (of_image > 0) {
+            const int64_t from = p.part * part_steps, left = images * of_image - from;
+            p.first = from / of_image;
+            p.skip = (int)(from - p.first * of_image);
+            p.whole = (int)(left < part_steps ? left : part_steps);
+        }
+        p.steps = p.whole;
+        if (edge > 0) { /* its part begins where that of windows does, or before */
+            const int64_t all = (int64_t)images * edge, from = all * p.part / parts;
+            if (of_image == 0) p.first = from / edge;
+            p.edge_image = (int)(from / edge - p.first);
+            p.edge_skip = (int)(from % edge);
+            p.steps += (int)(all * (p.part + 1) / parts - from);
+        }
         p.columns = (unsigned)columns;
         return p;
     }
@@ -63,17 +78,26 @@ template <bool Pooled> struct hk__conv_weights {
 
     __device__ hk__conv_step step(const Part &p, int k) const {
         if (k >= p.steps) return {0, 0, HK__CONV_OUT, 0};
-        k += p.skip;
-        const unsigned place = Pooled ? (unsigned)k / 4 : (unsigned)k,
-                       line = place / (unsigned)out_w;
-        int x = (int)(place % (unsigned)out_w), y = (int)(line % (unsigned)out_h);
-        const int image = (int)(line / (unsigned)out_h);
-        hk__conv_step s;
-        s.a = image * groups * m * a_row + y * out_w + x;
-        if (Pooled) {
-            y = 2 * y + k / 2 % 2;
-            x = 2 * x + k % 2;
+        int image, y, x, at;
+        if (k < p.whole) {
+            const unsigned corner = (unsigned)k % 4, window = (unsigned)(p.skip + k) / 4,
+                           line = window / (unsigned)across;
+            x = (int)(window % (unsigned)across);
+            y = (int)(line % (unsigned)down);
+            image = (int)(line / (unsigned)down);
+            at = y * across + x;
+            y = 2 * y + (int)(corner / 2);
+            x = 2 * x + (int)(corner % 2);
+        } else {
+            const int place = p.edge_skip + k - p.whole, i = place % edge,
+                      column = c.ow % 2 == 1 ? (int)c.oh : 0;
+            image = p.edge_image + place / edge;
+            y = i < column ? i : (int)c.oh - 1;
+            x = i < column ? (int)c.ow - 1 : i - column;
+            at = 0;
         }
+        hk__conv_step s;
+        s.a = image * groups * m * a_row + (Pooled ? at : y * (int)c.ow + x);
         s.y = y * (int)c.sh - (int)c.ph;
         s.x = x * (int)c.sw - (int)c.pw;
         s.b = image * groups * (int)c.ic * plane + s.y * (int)c.w + s.x;
@@ -170,20 +194,21 @@ static void run_weights(hk_context *ctx, const hk__conv *c, const hk__conv_gradi
     const int64_t tiles = hk__conv_parts_of(job->m, LM * TM) *
                           hk__conv_parts_of(job->columns, HK__WARP / LM * TN),
                   larger = hk__most(c->ic * c->h * c->w, c->oc * c->oh * c->ow) * c->groups,
-                  steps = c->n * c->oh * c->ow, width = HK__CONV_WARPS * HK__CONV_CHUNK;
+                  steps = c->n * c->oh * c->ow, whole = c->n * job->down * job->across * 4,
+                  width = HK__CONV_WARPS * HK__CONV_CHUNK;
     int64_t parts = hk__least(HK__CONV_ENOUGH / (2 * tiles * c->groups), MOST_PARTS);
     parts = hk__most(1, hk__least(parts, steps / (4 * width)));
-    parts = hk__most(parts, hk__conv_parts_of(c->n * larger,
-                                              1 << 30)); /* offsets inside of a part have 32 bits */
-    job->part_steps = hk__conv_parts_of(hk__conv_parts_of(steps, parts), width) * width;
-    parts = hk__conv_parts_of(steps, job->part_steps);
+    /* Offsets inside of a part have 32 bits. */
+    parts = hk__most(parts, hk__conv_parts_of(c->n * larger, HK__CONV_MOST));
+    job->part_steps = hk__conv_parts_of(hk__conv_parts_of(whole, parts), width) * width;
+    if (whole > 0) parts = hk__conv_parts_of(whole, job->part_steps);
     const int64_t rows = c->groups * c->oc;
     const hk__mark mark = hk__arena_mark(&ctx->gpu_scratch);
     job->parts = (int)parts;
     job->out =
         (hk_real *)hk__gpu_scratch(ctx, (size_t)(parts * rows * job->pitch) * sizeof(hk_real));
     if (job->out) {
-        hk__conv_launch<Job, LM, TM, TN>(ctx, job, job->columns, parts, job->part_steps);
+        hk__conv_launch<Job, LM, TM, TN>(ctx, job, job->columns, parts, steps / parts);
         launch_sum(ctx, to, rows, job->out, job->parts, job->columns, job->window, job->pitch);
     }
     hk__arena_rewind(&ctx->gpu_scratch, mark);
@@ -204,10 +229,11 @@ static void by_weights(hk_context *ctx, const hk__conv *c, const hk__conv_gradie
     job.window = to->gw ? (int)(c->ic * c->kh * c->kw) : 0;
     job.columns = job.window + (to->gb ? 1 : 0);
     job.pitch = (job.columns + 3) / 4 * 4;
-    job.out_h = (int)(Pooled ? c->oh / 2 : c->oh);
-    job.out_w = (int)(Pooled ? c->ow / 2 : c->ow);
-    job.a_row = job.out_h * job.out_w;
+    job.down = (int)(c->oh / 2);
+    job.across = (int)(c->ow / 2);
+    job.a_row = Pooled ? job.down * job.across : (int)(c->oh * c->ow);
     job.plane = (int)(c->h * c->w);
+    job.edge = Pooled ? 0 : (int)(c->oh * c->ow) - 4 * job.down * job.across;
 #ifdef HK_STAMP_f64
     run_weights<job_type, 4, 8, 4>(ctx, c, to, &job);
 #else
@@ -219,92 +245,6 @@ static void by_weights(hk_context *ctx, const hk__conv *c, const hk__conv_gradie
         run_weights<job_type, 4, 4, 4>(ctx, c, to, &job);
 #endif
 }
-
-/* --- by weights, of one channel and behind a pooling --------------------------------------------------------------------- */
-
-/* Three of four gradients are 0 there, and each of the others has a window of few elements: a thread takes its windows of
-   one output channel and adds gradient times window in registers. */
-#ifndef HK_STAMP_f64
-enum { SPARSE_MOST = 256 };
-
-struct sparse_job {
-    const hk_real *x, *g;
-    const uint8_t *winner;
-    hk_real *out; /* [part][channel][pitch] */
-    int64_t images, parts;
-    int m, h, w, ph, pw, windows, across, pitch;
-};
-
-template <int K>
-static __global__ void __launch_bounds__(SPARSE_MOST) sparse_weights(const sparse_job job) {
-    constexpr int TAPS = K * K;
-    __shared__ hk_real sums[SPARSE_MOST / HK__WARP][TAPS + 1];
-    const int channel = blockIdx.y, lane = threadIdx.x % HK__WARP, warp = threadIdx.x / HK__WARP;
-    const int64_t first = job.images * blockIdx.x / job.parts,
-                  end = job.images * (blockIdx.x + 1) / job.parts;
-    hk_real sum[TAPS + 1] = {};
-    for (int window = threadIdx.x; window < job.windows; window += blockDim.x) {
-        const int top = window / job.across * 2 - job.ph, left = window % job.across * 2 - job.pw;
-#pragma unroll 2
-        for (int64_t image = first; image < end; image++) {
-            const int64_t at = (image * job.m + channel) * job.windows + window;
-            const hk_real g = job.g[at];
-            const int won = job.winner[at], y = top + won / 2, x = left + won % 2;
-            const hk_real *from = job.x + image * job.h * job.w + y * job.w + x;
-#pragma unroll
-            for (int t = 0; t < TAPS; t++) {
-                const bool inside = (unsigned)(y + t / K) < (unsigned)job.h &&
-                                    (unsigned)(x + t % K) < (unsigned)job.w;
-                sum[t] = hk__conv_fma(g, inside ? from[t / K * job.w + t % K] : 0, sum[t]);
-            }
-            sum[TAPS] += g;
-        }
-    }
-#pragma unroll
-    for (int t = 0; t <= TAPS; t++) {
-        const hk_real all = hk__warp_join(sum[t], hk__add());
-        if (lane == 0) sums[warp][t] = all;
-    }
-    __syncthreads();
-    if (threadIdx.x > TAPS) return;
-    hk_real total = 0;
-    for (int i = 0; i < (int)blockDim.x / HK__WARP; i++) total += sums[i][threadIdx.x];
-    job.out[((int64_t)blockIdx.x * job.m + channel) * job.pitch + threadIdx.x] = total;
-}
-
-static void sparse_by_weights(hk_context *ctx, const hk__conv *c, const hk__conv_gradients *to) {
-    sparse_job job;
-    memset(&job, 0, sizeof job);
-    const int taps = (int)(c->kh * c->kw);
-    job.x = (const hk_real *)to->x;
-    job.g = (const hk_real *)to->g;
-    job.winner = to->winner;
-    job.images = c->n;
-    job.parts = hk__most(1, hk__least(hk__least(c->n, MOST_PARTS), HK__CONV_ENOUGH / c->oc));
-    job.m = (int)c->oc;
-    job.h = (int)c->h;
-    job.w = (int)c->w;
-    job.ph = (int)c->ph;
-    job.pw = (int)c->pw;
-    job.across = (int)(c->ow / 2);
-    job.windows = (int)(c->oh / 2) * job.across;
-    job.pitch = taps + 1;
-    const hk__mark mark = hk__arena_mark(&ctx->gpu_scratch);
-    job.out =
-        (hk_real *)hk__gpu_scratch(ctx, (size_t)(job.parts * c->oc * job.pitch) * sizeof(hk_real));
-    if (job.out) {
-        const int64_t rounds = hk__conv_parts_of(job.windows, SPARSE_MOST),
-                      warps = hk__conv_parts_of(hk__conv_parts_of(job.windows, rounds), HK__WARP);
-        const dim3 grid((unsigned)job.parts, (unsigned)c->oc), block((unsigned)(warps * HK__WARP));
-        if (c->kh == 3)
-            HK_LAUNCH(ctx, grid, block, 0, sparse_weights<3>, job);
-        else
-            HK_LAUNCH(ctx, grid, block, 0, sparse_weights<5>, job);
-        launch_sum(ctx, to, c->oc, job.out, (int)job.parts, taps + 1, taps, job.pitch);
-    }
-    hk__arena_rewind(&ctx->gpu_scratch, mark);
-}
-#endif
 
 } /* namespace */
 

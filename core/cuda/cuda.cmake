@@ -25,7 +25,7 @@ function(see_gpu seen architecture)
     endif()
 endfunction()
 
-# The first nvcc that runs: what the user says, CUDA's usual places, where `bootstrap.sh --cuda` puts it.
+# The first nvcc that runs and is of CUDA 13 or newer: what the user says, CUDA's usual places, where `bootstrap.sh --cuda` puts it.
 function(find_nvcc path version)
     file(GLOB from_pypi ${PROJECT_SOURCE_DIR}/.venv/lib/python3*/site-packages/nvidia/cu*/bin/nvcc)
     find_program(from_path nvcc NO_CACHE)
@@ -38,7 +38,7 @@ function(find_nvcc path version)
     foreach(nvcc IN LISTS candidates)
         set(text "")
         execute_process(COMMAND ${nvcc} --version OUTPUT_VARIABLE text ERROR_QUIET)
-        if(text MATCHES "release ([0-9.]+)")
+        if(text MATCHES "release ([0-9.]+)" AND CMAKE_MATCH_1 VERSION_GREATER_EQUAL 13)
             set(${path} ${nvcc} PARENT_SCOPE)
             set(${version} ${CMAKE_MATCH_1} PARENT_SCOPE)
             break()
@@ -85,11 +85,20 @@ endif()
 
 find_nvcc(nvcc nvcc_version)
 see_gpu(gpu_seen gpu_architecture)
+find_program(host_compiler NAMES g++ c++ clang++ NO_CACHE) # for nvcc
+if(CMAKE_CUDA_HOST_COMPILER OR DEFINED ENV{CUDAHOSTCXX})
+    set(host_compiler "${CMAKE_CUDA_HOST_COMPILER}$ENV{CUDAHOSTCXX}")
+endif()
 if(HILLOCK_CUDA STREQUAL "ON" AND NOT nvcc)
-    message(FATAL_ERROR "HILLOCK_CUDA=ON needs nvcc, CUDA's compiler, and there is none: run ./bootstrap.sh --cuda, "
+    message(FATAL_ERROR "HILLOCK_CUDA=ON needs nvcc of CUDA 13 or newer, and there is none: run ./bootstrap.sh --cuda, "
                         "install the CUDA Toolkit, or name the compiler with -DCMAKE_CUDA_COMPILER=PATH")
+elseif(HILLOCK_CUDA STREQUAL "ON" AND NOT host_compiler)
+    message(FATAL_ERROR "HILLOCK_CUDA=ON needs a C++ compiler too, since nvcc hands it what is for the CPU, and there is "
+                        "none: run ./bootstrap.sh --cuda, or install g++")
 elseif(NOT nvcc)
-    set(cuda_text "OFF: no nvcc (run ./bootstrap.sh --cuda, or install the CUDA Toolkit)")
+    set(cuda_text "OFF: no nvcc of CUDA 13 or newer (run ./bootstrap.sh --cuda, or install the CUDA Toolkit)")
+elseif(NOT host_compiler)
+    set(cuda_text "OFF: nvcc ${nvcc_version} is here, but no C++ compiler for it (run ./bootstrap.sh --cuda, or install g++)")
 elseif(HILLOCK_CUDA STREQUAL "AUTO" AND NOT gpu_seen)
     set(cuda_text "OFF: nvcc ${nvcc_version} is here, but no GPU (HILLOCK_CUDA=ON builds for one all the same)")
 else()

@@ -14,18 +14,34 @@ enum { STAGING = 1 << 20 }; /* bytes of pinned memory through which small writes
 
 static const char *op_of(const hk__gpu *gpu) { return gpu->op ? gpu->op : "gpu"; }
 
+/* What a kernel did wrong shows at any call behind it, and then at every one: no call works any more. */
+static const char *hint(const hk__gpu *gpu, cudaError_t error) {
+    const bool a_kernels = error >= cudaErrorIllegalAddress && error <= cudaErrorLaunchFailure;
+    return a_kernels && !gpu->sync ? "; a kernel before this failed: HILLOCK_CUDA_SYNC=1 names it" : "";
+}
+
 static bool ok(hk_context *ctx, cudaError_t error, const char *what) {
     if (error == cudaSuccess) return true;
-    hk_fail(ctx, error == cudaErrorMemoryAllocation ? HK_ERR_MEMORY : HK_ERR_DEVICE, op_of(ctx->gpu), "%s: %s", what,
-            cudaGetErrorString(error));
+    hk_fail(ctx, error == cudaErrorMemoryAllocation ? HK_ERR_MEMORY : HK_ERR_DEVICE, op_of(ctx->gpu), "%s: %s%s", what,
+            cudaGetErrorString(error), hint(ctx->gpu, error));
     (void)cudaGetLastError(); /* one that does not stick is forgotten */
     return false;
 }
 
 void hk__gpu_in(hk_context *ctx, const char *op) { ctx->gpu->op = op; }
 
+static bool may_move(hk_context *ctx, const char *what) {
+    if (ctx->status != HK_OK) return false;
+    hk__gpu_eager(ctx, what);
+    if (!ctx->gpu->capturing) return true;
+    hk_fail(ctx, HK_ERR_STATE, op_of(ctx->gpu), "%s inside of a step that is being captured, where it was not before",
+            what);
+    return false;
+}
+
 hk_status hk__gpu_wait(hk_context *ctx) {
-    ok(ctx, cudaStreamSynchronize(ctx->gpu->stream), "a kernel before this one failed (HILLOCK_CUDA_SYNC=1 names it)");
+    if (!may_move(ctx, "the host waits") && ctx->gpu->capturing) return ctx->status;
+    ok(ctx, cudaStreamSynchronize(ctx->gpu->stream), "what was asked for went wrong");
     return ctx->status;
 }
 
@@ -44,7 +60,28 @@ static bool flag_set(const char *variable) {
     return text && *text && strcmp(text, "0") != 0;
 }
 
+struct cells {
+    double value[HK__GPU_CELLS];
+};
+
+static __global__ void set_cells(double *to, cells from) { to[threadIdx.x] = from.value[threadIdx.x]; }
+
+/* Whether this build has code for the GPU, and what it was written for. */
+static hk_status find_code(hk_context *ctx, hk__gpu *gpu) {
+    cudaFuncAttributes set;
+    const cudaError_t error = cudaFuncGetAttributes(&set, (const void *)set_cells);
+    if (error == cudaErrorNoKernelImageForDevice || error == cudaErrorUnsupportedPtxVersion) {
+        (void)cudaGetLastError();
+        return hk_fail(ctx, HK_ERR_DEVICE, "context",
+                       "this build has no code for the GPU, %s: configure hillock with -DCMAKE_CUDA_ARCHITECTURES=%d",
+                       gpu->name, gpu->capability);
+    }
+    if (ok(ctx, error, "cannot load code")) gpu->code = set.ptxVersion;
+    return ctx->status;
+}
+
 static hk_status open_parts(hk_context *ctx, hk__gpu *gpu) {
+    HK_TRY(find_code(ctx, gpu));
     if (!ok(ctx, cudaStreamCreateWithFlags(&gpu->stream, cudaStreamNonBlocking), "cannot make a stream") ||
         !ok(ctx, cudaMalloc((void **)&gpu->device_cells, sizeof gpu->cells), "no memory") ||
         !ok(ctx, cudaHostAlloc((void **)&gpu->flag, sizeof *gpu->flag, cudaHostAllocMapped), "no pinned memory") ||
@@ -52,7 +89,10 @@ static hk_status open_parts(hk_context *ctx, hk__gpu *gpu) {
         return ctx->status;
     memset(gpu->flag, 0, sizeof *gpu->flag);
     gpu->cells_changed = true;
-    gpu->cells_taken = HK__CELL_TRAIN_STEP + 1;
+    gpu->cells_taken = HK__CELLS_OWN;
+    const float one = 1;
+    memcpy(&gpu->cells[HK__CELL_ONE + HK_F32], &one, sizeof one);
+    gpu->cells[HK__CELL_ONE + HK_F64] = 1;
     return HK_OK;
 }
 
@@ -76,10 +116,13 @@ hk_status hk__gpu_open(hk_context *ctx) {
     return ctx->status;
 }
 
+static void free_late(hk_context *ctx);
+
 void hk__gpu_close(hk_context *ctx) {
     hk__gpu *gpu = ctx->gpu;
     if (!gpu) return;
     if (gpu->stream) (void)cudaStreamSynchronize(gpu->stream);
+    free_late(ctx);
     hk__cublas_close(ctx);
     (void)cudaFree(gpu->device_cells);
     (void)cudaFreeHost(gpu->flag);
@@ -94,7 +137,9 @@ void hk__gpu_close(hk_context *ctx) {
 void *hk__gpu_alloc(hk_context *ctx, size_t bytes, bool zero) {
     void *p = NULL;
     ctx->gpu->allocations++;
-    if (cudaMalloc(&p, bytes ? bytes : 1) != cudaSuccess) {
+    const cudaError_t error = cudaMalloc(&p, bytes ? bytes : 1);
+    if (error != cudaSuccess) {
+        if (error != cudaErrorMemoryAllocation) ok(ctx, error, "no memory can be had");
         (void)cudaGetLastError();
         return NULL;
     }
@@ -104,10 +149,39 @@ void *hk__gpu_alloc(hk_context *ctx, size_t bytes, bool zero) {
 
 uint64_t hk__gpu_allocations(const hk_context *ctx) { return ctx->gpu->allocations; }
 
+struct hk__late {
+    struct hk__late *next;
+    void *p;
+};
+
+/* A step that is being captured has still to run. */
+static void free_later(hk__gpu *gpu, void *p) {
+    struct hk__late *late = (struct hk__late *)malloc(sizeof *late);
+    if (!late) return; /* lost until the process ends, which does no harm */
+    late->p = p;
+    late->next = gpu->late;
+    gpu->late = late;
+}
+
 void hk__gpu_free(hk_context *ctx, void *p) {
     if (!p) return;
+    if (ctx->gpu->capturing) {
+        free_later(ctx->gpu, p);
+        return;
+    }
     hk__steps_forget(ctx); /* they may use it */
-    (void)cudaFree(p);     /* waits for what does */
+    (void)cudaStreamSynchronize(ctx->gpu->stream);
+    (void)cudaFree(p);
+}
+
+static void free_late(hk_context *ctx) {
+    hk__gpu *gpu = ctx->gpu;
+    while (gpu->late) {
+        struct hk__late *late = gpu->late;
+        gpu->late = late->next;
+        hk__gpu_free(ctx, late->p);
+        free(late);
+    }
 }
 
 void *hk__gpu_scratch(hk_context *ctx, size_t bytes) {
@@ -128,15 +202,6 @@ const char *hk__gpu_memory_text(hk_context *ctx, char *buffer, size_t size) {
 }
 
 /* --- between the memories ------------------------------------------------------------------------------------------- */
-
-static bool may_move(hk_context *ctx, const char *what) {
-    if (ctx->status != HK_OK) return false;
-    hk__gpu_eager(ctx, what);
-    if (!ctx->gpu->capturing) return true;
-    hk_fail(ctx, HK_ERR_STATE, op_of(ctx->gpu), "%s inside of a step that is being captured, where it was not before",
-            what);
-    return false;
-}
 
 /* Through pinned memory, so that the caller's may change; when that is full, the host waits. */
 void hk__gpu_write(hk_context *ctx, void *to, const void *from, size_t bytes) {
@@ -182,19 +247,27 @@ static void note(hk__gpu *gpu, const void *bytes, size_t size) { /* FNV-1a, 8 by
     gpu->hash = h;
 }
 
-void hk__gpu_note(hk_context *ctx, const void *bytes, size_t size) { note(ctx->gpu, bytes, size); }
+/* Something the device is given to do. */
+static void note_launch(hk__gpu *gpu, const void *bytes, size_t size) {
+    note(gpu, bytes, size);
+    if (!gpu->capturing) gpu->launches++;
+}
+
+void hk__gpu_note(hk_context *ctx, const void *bytes, size_t size) { note_launch(ctx->gpu, bytes, size); }
+
+uint64_t hk__gpu_launch_count(const hk_context *ctx) { return ctx->gpu->launches; }
 
 void hk__gpu_copy(hk_context *ctx, void *to, const void *from, size_t bytes) {
     if (ctx->status != HK_OK || bytes == 0) return;
     const void *what[] = {to, from, (void *)bytes};
-    note(ctx->gpu, what, sizeof what);
+    note_launch(ctx->gpu, what, sizeof what);
     ok(ctx, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, ctx->gpu->stream), "copy");
 }
 
 void hk__gpu_zero(hk_context *ctx, void *to, size_t bytes) {
     if (ctx->status != HK_OK || bytes == 0) return;
     const void *what[] = {to, (void *)bytes};
-    note(ctx->gpu, what, sizeof what);
+    note_launch(ctx->gpu, what, sizeof what);
     ok(ctx, cudaMemsetAsync(to, 0, bytes, ctx->gpu->stream), "zeros");
 }
 
@@ -203,9 +276,10 @@ void hk__gpu_zero(hk_context *ctx, void *to, size_t bytes) {
 bool hk__launch_begin(hk_context *ctx, const char *kernel, const void *function, dim3 grid, dim3 block, size_t shared) {
     (void)kernel;
     if (ctx->status != HK_OK) return false;
+    if (ctx->gpu->sync) hk__gpu_eager(ctx, "HILLOCK_CUDA_SYNC looks at each launch");
     const uint64_t what[] = {(uint64_t)(uintptr_t)function, (uint64_t)grid.x << 32 | grid.y, (uint64_t)grid.z << 32 | block.x,
                              (uint64_t)block.y << 32 | block.z, shared};
-    note(ctx->gpu, what, sizeof what);
+    note_launch(ctx->gpu, what, sizeof what);
     return true;
 }
 
@@ -214,17 +288,12 @@ void hk__launch_argument(hk_context *ctx, const void *bytes, size_t size) { note
 void hk__launch_end(hk_context *ctx, const char *kernel, cudaError_t error) {
     if (error == cudaSuccess && ctx->gpu->sync && !ctx->gpu->capturing) error = cudaStreamSynchronize(ctx->gpu->stream);
     if (error == cudaSuccess) return;
-    hk_fail(ctx, HK_ERR_DEVICE, op_of(ctx->gpu), "kernel %s: %s", kernel, cudaGetErrorString(error));
+    hk_fail(ctx, HK_ERR_DEVICE, op_of(ctx->gpu), "kernel %s: %s%s", kernel, cudaGetErrorString(error),
+            hint(ctx->gpu, error));
     (void)cudaGetLastError();
 }
 
 /* --- cells -------------------------------------------------------------------------------------------------------------- */
-
-struct cells {
-    double value[HK__GPU_CELLS];
-};
-
-static __global__ void set_cells(double *to, cells from) { to[threadIdx.x] = from.value[threadIdx.x]; }
 
 int hk__gpu_cells_take(hk_context *ctx, int n) {
     hk__gpu *gpu = ctx->gpu;
@@ -247,6 +316,18 @@ void hk__gpu_cell_set(hk_context *ctx, int cell, double value) {
     gpu->cells_changed = true;
 }
 
+/* Keeps the node that set the cells, behind which a captured step goes on. */
+static void note_setter(hk_context *ctx) {
+    hk__gpu *gpu = ctx->gpu;
+    cudaStreamCaptureStatus status;
+    const cudaGraphNode_t *last = NULL;
+    size_t n = 0;
+    if (!gpu->capturing || ctx->status != HK_OK) return;
+    gpu->setters++;
+    if (ok(ctx, cudaStreamGetCaptureInfo(gpu->stream, &status, NULL, NULL, &last, NULL, &n), "capture") && n == 1)
+        gpu->setter = last[0];
+}
+
 const double *hk__gpu_cells(hk_context *ctx) {
     hk__gpu *gpu = ctx->gpu;
     if (gpu->cells_changed && ctx->status == HK_OK) {
@@ -256,8 +337,13 @@ const double *hk__gpu_cells(hk_context *ctx) {
         HK_LAUNCH(ctx, 1, HK__GPU_CELLS, 0, set_cells, gpu->device_cells, now);
         gpu->hash = hash;
         gpu->cells_changed = false;
+        note_setter(ctx);
     }
     return gpu->device_cells;
+}
+
+void *hk__gpu_one(hk_context *ctx, hk_dtype dtype) {
+    return (void *)(hk__gpu_cells(ctx) + HK__CELL_ONE + dtype);
 }
 
 /* --- steps ------------------------------------------------------------------------------------------------------------- */
@@ -265,20 +351,24 @@ const double *hk__gpu_cells(hk_context *ctx) {
 hk__gpu_flag *hk__gpu_flag_of(hk_context *ctx) { return ctx->gpu->flag; }
 
 void hk__gpu_step_end(hk_context *ctx) {
-    hk__gpu_flag *flag = ctx->gpu->flag;
-    const uint64_t packed = *(volatile uint64_t *)&flag->packed;
-    if (packed == 0) return;
-    if (flag->what == HK__FLAG_OBJECT) {
-        flag->packed = 0;
+    hk__gpu *gpu = ctx->gpu;
+    hk__gpu_flag *flag = gpu->flag;
+    hk__gpu_eager(ctx, "a step ends in it");
+    if (gpu->capturing) return;
+    free_late(ctx);
+    if (*(volatile uint64_t *)&flag->packed == 0) return;
+    (void)cudaStreamSynchronize(gpu->stream); /* nobody writes while it is read and taken back */
+    const hk__gpu_flag found = *flag;
+    flag->packed = 0;
+    if (found.what == HK__FLAG_OBJECT) {
         for (hk__object *o = ctx->objects.next; o != &ctx->objects; o = o->next)
-            if (o->report && o->key == flag->limit) o->report(o);
+            if (o->report && o->key == found.limit) o->report(o);
         return;
     }
-    const bool label = flag->what == HK__FLAG_LABEL;
+    const bool label = found.what == HK__FLAG_LABEL;
     hk_fail(ctx, HK_ERR_ARGUMENT, label ? "cross_entropy" : "gather_rows", "%s %d at position %lld is outside of 0 to %lld",
-            label ? "label" : "index", (int)(uint32_t)packed, (long long)(packed >> 32 & 0x7fffffff),
-            (long long)flag->limit - 1);
-    flag->packed = 0;
+            label ? "label" : "index", (int)(uint32_t)found.packed, (long long)(found.packed >> 32 & 0x7fffffff),
+            (long long)found.limit - 1);
 }
 
 void hk__gpu_eager(hk_context *ctx, const char *why) {
@@ -296,78 +386,63 @@ uint64_t hk__gpu_launches(hk_context *ctx) {
 struct hk__gpu_graph {
     cudaGraph_t graph;
     cudaGraphExec_t exec;
-    cudaGraphNode_t first; /* set_cells; NULL if the step reads none */
-    int sets;              /* nodes that set cells */
-    cudaKernelNodeParams params;
+    cudaGraphNode_t setter; /* of the cells; NULL if the step reads none */
+    bool repeats;
+    size_t nodes;
 };
 
 hk_status hk__gpu_capture_begin(hk_context *ctx) {
     hk__gpu *gpu = ctx->gpu;
     gpu->cells_changed = true; /* its first node */
+    gpu->setter = NULL;
+    gpu->setters = 0;
     gpu->capturing = ok(ctx, cudaStreamBeginCapture(gpu->stream, cudaStreamCaptureModeRelaxed), "capture");
     return ctx->status;
 }
 
-/* The node that sets the cells. */
-static cudaError_t find_first(hk__gpu_graph *g) {
-    size_t n = 0;
-    cudaError_t error = cudaGraphGetNodes(g->graph, NULL, &n);
-    if (error != cudaSuccess || n == 0) return error;
-    cudaGraphNode_t *nodes = (cudaGraphNode_t *)malloc(n * sizeof *nodes);
-    if (!nodes) return cudaErrorMemoryAllocation;
-    error = cudaGraphGetNodes(g->graph, nodes, &n);
-    for (size_t i = 0; i < n && error == cudaSuccess; i++) {
-        cudaGraphNodeType type;
-        error = cudaGraphNodeGetType(nodes[i], &type);
-        if (error != cudaSuccess || type != cudaGraphNodeTypeKernel) continue;
-        cudaKernelNodeParams params;
-        if (cudaGraphKernelNodeGetParams(nodes[i], &params) != cudaSuccess) {
-            (void)cudaGetLastError(); /* cuBLAS's own: this runtime does not know it */
-            continue;
-        }
-        if (params.func != (void *)set_cells) continue;
-        g->first = nodes[i];
-        g->params = params;
-        g->sets++;
-    }
-    free(nodes);
-    return error;
-}
-
+/* It runs with the cells as they were set inside of it. */
 hk__gpu_graph *hk__gpu_capture_end(hk_context *ctx) {
     hk__gpu *gpu = ctx->gpu;
     hk__gpu_graph *g = (hk__gpu_graph *)calloc(1, sizeof *g);
     cudaGraph_t graph = NULL;
-    const cudaError_t ended = cudaStreamEndCapture(gpu->stream, &graph);
+    cudaError_t error = cudaStreamEndCapture(gpu->stream, &graph);
     gpu->capturing = false;
     if (!g) {
-        (void)cudaGraphDestroy(graph);
+        if (graph) (void)cudaGraphDestroy(graph);
         hk_fail(ctx, HK_ERR_MEMORY, "step", "no memory");
         return NULL;
     }
     g->graph = graph;
-    cudaError_t error = ended == cudaSuccess ? find_first(g) : ended;
-    if (error == cudaSuccess) error = cudaGraphInstantiate(&g->exec, g->graph, 0);
-    if (ctx->status == HK_OK && ok(ctx, error, "capture")) return g;
+    g->setter = gpu->setter;
+    g->repeats = gpu->setters == 0 || (gpu->setters == 1 && gpu->setter);
+    if (error == cudaSuccess && ctx->status == HK_OK) error = cudaGraphInstantiate(&g->exec, g->graph, 0);
+    if (error == cudaSuccess && ctx->status == HK_OK) error = cudaGraphGetNodes(g->graph, NULL, &g->nodes);
+    if (error == cudaSuccess && ctx->status == HK_OK) error = cudaGraphLaunch(g->exec, gpu->stream);
+    gpu->launches += g->nodes;
+    if (ok(ctx, error, "capture") && ctx->status == HK_OK) return g;
     hk__gpu_graph_free(g);
     return NULL;
 }
 
-bool hk__gpu_graph_repeats(const hk__gpu_graph *g) { return g->sets <= 1; }
+bool hk__gpu_graph_repeats(const hk__gpu_graph *g) { return g->repeats; }
 
 void hk__gpu_graph_run(hk_context *ctx, hk__gpu_graph *g) {
     hk__gpu *gpu = ctx->gpu;
     if (ctx->status != HK_OK) return;
-    if (g->first) {
+    if (g->setter) {
         cells now;
         memcpy(now.value, gpu->cells, sizeof now.value);
         void *arguments[] = {(void *)&gpu->device_cells, &now};
-        cudaKernelNodeParams params = g->params;
+        cudaKernelNodeParams params;
+        memset((void *)&params, 0, sizeof params);
+        params.func = (void *)set_cells;
+        params.gridDim = dim3(1);
+        params.blockDim = dim3(HK__GPU_CELLS);
         params.kernelParams = arguments;
-        params.extra = NULL;
-        if (!ok(ctx, cudaGraphExecKernelNodeSetParams(g->exec, g->first, &params), "replay")) return;
+        if (!ok(ctx, cudaGraphExecKernelNodeSetParams(g->exec, g->setter, &params), "replay")) return;
         gpu->cells_changed = false;
     }
+    gpu->launches += g->nodes;
     ok(ctx, cudaGraphLaunch(g->exec, gpu->stream), "replay");
 }
 

@@ -26,6 +26,9 @@ void *hk__gpu_alloc(hk_context *ctx, size_t bytes, bool zero);
 void hk__gpu_free(hk_context *ctx, void *p);
 /* How often the device was asked for memory: not in steady steps (tests count). */
 uint64_t hk__gpu_allocations(const hk_context *ctx);
+/* Kernels, copies and fills that it was given so far; a call of cuBLAS counts as one, and a replayed step as many as its
+   graph has nodes (tests count). */
+uint64_t hk__gpu_launch_count(const hk_context *ctx);
 /* Memory for one call; bracket with hk__arena_mark/rewind of ctx->gpu_scratch. NULL with the sticky error. */
 void *hk__gpu_scratch(hk_context *ctx, size_t bytes);
 /* "9.8 GiB are taken, 1.2 GiB free" for messages. */
@@ -56,7 +59,12 @@ void hk__gpu_note(hk_context *ctx, const void *bytes, size_t size);
    A captured step repeats its launches with the same arguments. What differs (rate, step, place in the data set) lies in
    cells, in the device's memory, and kernels read it there. The host sets them; the first launch of a step that
    reads any brings all of them over, as its argument. */
-enum { HK__GPU_CELLS = 64, HK__CELL_TRAIN_STEP = 0 };
+enum {
+    HK__GPU_CELLS = 64,
+    HK__CELL_TRAIN_STEP = 0,
+    HK__CELL_ONE = 1, /* as a float and as a double */
+    HK__CELLS_OWN = 3 /* others are taken behind them */
+};
 /* The number of the first of n cells, for good; -1 and a sticky error if there are no more. They are given back in
    reverse order or not at all. */
 int hk__gpu_cells_take(hk_context *ctx, int n);
@@ -64,6 +72,8 @@ void hk__gpu_cells_give(hk_context *ctx, int first, int n);
 void hk__gpu_cell_set(hk_context *ctx, int cell, double value);
 /* Where they lie on the device, brought up to date. */
 const double *hk__gpu_cells(hk_context *ctx);
+/* A 1 of f32 or f64 among them, which costs no launch of its own; nobody writes to it. */
+void *hk__gpu_one(hk_context *ctx, hk_dtype dtype);
 
 /* --- a bad label or index ----------------------------------------------------------------------------------------
 
@@ -96,7 +106,7 @@ const char *
 hk__gpu_why_eager(const hk_context *ctx); /* of the last step; NULL: it could be replayed */
 /* A number for all launches since the last call, with their arguments: equal steps have equal ones. */
 uint64_t hk__gpu_launches(hk_context *ctx);
-/* Capture: launches are noted and not run. end: runs the captured step, and keeps it if wanted. */
+/* Capture: launches are noted and not run. end: runs what was captured. NULL with the sticky error, and nothing ran. */
 typedef struct hk__gpu_graph hk__gpu_graph;
 hk_status hk__gpu_capture_begin(hk_context *ctx);
 hk__gpu_graph *hk__gpu_capture_end(hk_context *ctx);

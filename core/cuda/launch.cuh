@@ -13,6 +13,7 @@
 struct hk__gpu {
     cudaStream_t stream;
     int multiprocessors, capability; /* 90 for sm_90 */
+    int code;                        /* what the code that runs was written for: 80 for PTX of sm_80, on any GPU */
     size_t shared_most;              /* bytes of shared memory that a block may ask for */
     bool sync;                       /* HILLOCK_CUDA_SYNC=1: waits behind each launch */
     const char *op;
@@ -23,25 +24,30 @@ struct hk__gpu {
     double cells[HK__GPU_CELLS], *device_cells;
     bool cells_changed;
     int cells_taken;
+    cudaGraphNode_t setter; /* of a step that is being captured: the last node that set the cells, */
+    int setters;            /* and how many did */
 
     hk__gpu_flag *flag; /* in host memory that kernels can write to */
     void *staging;      /* pinned, for writes */
     size_t staging_used;
 
-    uint64_t allocations;
+    uint64_t allocations, launches; /* so far */
+    struct hk__late *late;          /* memory that was given back while a step was captured, which still uses it */
     struct hk__cublas *blas; /* opened at first use */
     char name[160];
 };
 
 /* Before and behind a launch: whether it may go ahead; what came of it, with the kernel's name. */
-bool hk__launch_begin(hk_context *ctx, const char *kernel, const void *function, dim3 grid, dim3 block, size_t shared);
+bool hk__launch_begin(hk_context *ctx, const char *kernel, const void *function, dim3 grid,
+                      dim3 block, size_t shared);
 void hk__launch_argument(hk_context *ctx, const void *bytes, size_t size);
 void hk__launch_end(hk_context *ctx, const char *kernel, cudaError_t error);
 
 template <class T> struct hk__same { typedef T type; };
 
 /* HK_LAUNCH(ctx, grid, block, shared, kernel, arguments...): runs it on the context's stream. */
-#define HK_LAUNCH(ctx, grid, block, shared, ...) HK__LAUNCH_NAMED(ctx, grid, block, shared, __VA_ARGS__)
+#define HK_LAUNCH(ctx, grid, block, shared, ...)                                                   \
+    HK__LAUNCH_NAMED(ctx, grid, block, shared, __VA_ARGS__)
 #define HK__LAUNCH_NAMED(ctx, grid, block, shared, kernel, ...)                                    \
     hk__launch(ctx, #kernel, grid, block, shared, kernel, __VA_ARGS__)
 
@@ -50,10 +56,12 @@ static void hk__launch(hk_context *ctx, const char *name, dim3 grid, dim3 block,
                        void (*kernel)(P...), typename hk__same<P>::type... argument) {
     if (!hk__launch_begin(ctx, name, (const void *)kernel, grid, block, shared)) return;
     /* A struct without members has a byte that nobody sets. */
-    const int each[] = {(hk__launch_argument(ctx, &argument, __is_empty(P) ? 0 : sizeof argument), 0)...};
+    const int each[] = {
+        (hk__launch_argument(ctx, &argument, __is_empty(P) ? 0 : sizeof argument), 0)...};
     (void)each;
     void *arguments[] = {(void *)&argument...};
-    hk__launch_end(ctx, name, cudaLaunchKernel(kernel, grid, block, arguments, shared, ctx->gpu->stream));
+    hk__launch_end(ctx, name,
+                   cudaLaunchKernel(kernel, grid, block, arguments, shared, ctx->gpu->stream));
 }
 
 /* Blocks of `block` threads for n elements, `each` to a thread. */
@@ -66,24 +74,27 @@ static inline unsigned hk__grid(int64_t n, int64_t block, int64_t each) {
 extern __shared__ __align__(16) unsigned char hk__shared[];
 #define HK_SHARED(type, name) type *const name = (type *)hk__shared
 
-/* 16 bytes at once. */
-template <class T> struct alignas(16) hk__vector {
-    static constexpr int lanes = 16 / (int)sizeof(T);
-    T v[16 / sizeof(T)];
+/* n elements that are read and written at once; as many as 16 bytes hold, if nothing is said. */
+template <class T, int n = 16 / (int)sizeof(T)>
+struct alignas(n * sizeof(T) < 16 ? n * sizeof(T) : 16) hk__vector {
+    static constexpr int lanes = n;
+    T v[n];
 };
 
 enum { HK__WARP = 32 };
 
-/* Over a warp, in a fixed order; every lane gets the result. */
-template <class T, class Join> static __device__ inline T hk__warp_join(T x, Join join) {
-    for (int away = HK__WARP / 2; away > 0; away /= 2)
+/* Over a warp, or teams of `size` lanes in it (a power of two), in a fixed order; every lane gets the result. */
+template <class T, class Join>
+static __device__ inline T hk__warp_join(T x, Join join, int size = HK__WARP) {
+    for (int away = size / 2; away > 0; away /= 2)
         x = join(x, __shfl_xor_sync(0xffffffffu, x, away));
     return x;
 }
 
 /* Over a block of whole warps, at most 1024 threads; every thread gets the result. room: 32 T in shared memory, which
    may be used again by the next call. */
-template <class T, class Join> static __device__ inline T hk__block_join(T x, Join join, T none, T *room) {
+template <class T, class Join>
+static __device__ inline T hk__block_join(T x, Join join, T none, T *room) {
     const int lane = threadIdx.x % HK__WARP, warp = threadIdx.x / HK__WARP;
     x = hk__warp_join(x, join);
     __syncthreads();
@@ -99,13 +110,21 @@ struct hk__add {
 /* NaN wins. */
 struct hk__larger {
     template <class T> __device__ T operator()(T a, T b) const { return b > a || b != b ? b : a; }
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    __device__ float operator()(float a, float b) const {
+        asm("max.NaN.f32 %0, %1, %2;" : "=f"(a) : "f"(a), "f"(b));
+        return a;
+    }
+#endif
 };
 
-/* Notes that element `place` is `value` and not within 0 to limit - 1. */
-static __device__ inline void hk__raise_flag(hk__gpu_flag *flag, int32_t what, int64_t place, int32_t value,
-                                             int64_t limit) {
+/* Notes that element `place` is `value` and not within 0 to limit - 1. The host looks while kernels run, so `packed` must
+   not get there before the rest. */
+static __device__ inline void hk__raise_flag(hk__gpu_flag *flag, int32_t what, int64_t place,
+                                             int32_t value, int64_t limit) {
     flag->what = what;
     flag->limit = limit;
+    __threadfence_system();
     *(volatile uint64_t *)&flag->packed =
         (uint64_t)1 << 63 | (uint64_t)(place & 0x7fffffff) << 32 | (uint32_t)value;
 }

@@ -8,7 +8,8 @@
      HILLOCK_EMULATED_LATE=1                      work is put off until the host waits for it, as on a busy GPU
      HILLOCK_EMULATED_FAULTS=1                    a read behind an allocation ends the program, too; slower
      HILLOCK_EMULATED_MEMORY=BYTES                of the device; 4 GiB if not given
-     HILLOCK_EMULATED_CAPABILITY=80               what it says it is; 90 if not given */
+     HILLOCK_EMULATED_CAPABILITY=80               what it says it is; 90 if not given
+     HILLOCK_EMULATED_CODE=80                     what its code was written for; as the device if not given */
 #include "checks.h"
 
 #include <stdio.h>
@@ -162,6 +163,10 @@ cudaError_t emulated_launch(const emulated_kernel *kernel, dim3 grid, dim3 block
                                 grid.x % kernel->cluster != 0 || grid.y != 1 || grid.z != 1))
         return result(cudaErrorInvalidValue);
     const auto allowed = shared_of.find(kernel->function);
+    cudaFuncAttributes code;
+    if (kernel->cluster > 1 && cudaFuncGetAttributes(&code, kernel->function) == cudaSuccess &&
+        code.ptxVersion < 90)
+        fail("clusters, of code that was written for a GPU that has none");
     const size_t most = allowed == shared_of.end() ? 48 << 10 : allowed->second;
     if (shared > most) return result(cudaErrorInvalidValue);
     emulated_node node = {cudaGraphNodeTypeKernel, false, false, {}, nullptr};
@@ -176,6 +181,17 @@ cudaError_t emulated_launch(const emulated_kernel *kernel, dim3 grid, dim3 block
     node.kernel.sizes.assign(kernel->sizes, kernel->sizes + kernel->arguments);
     if (!keep_arguments(&node.kernel, arguments)) return result(cudaErrorIllegalAddress);
     return submit(stream, std::move(node));
+}
+
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *a, const void *) {
+    memset(a, 0, sizeof *a);
+    const char *code = getenv("HILLOCK_EMULATED_CODE");
+    cudaDeviceProp p;
+    cudaGetDeviceProperties(&p, 0);
+    a->binaryVersion = 10 * p.major + p.minor;
+    a->ptxVersion = code ? atoi(code) : a->binaryVersion;
+    if (a->ptxVersion > a->binaryVersion) return result(cudaErrorNoKernelImageForDevice);
+    return cudaSuccess;
 }
 
 cudaError_t cudaFuncSetAttribute(const void *function, cudaFuncAttribute, int value) {
@@ -341,6 +357,20 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
     return result(cudaErrorStreamCaptureInvalidated);
 }
 
+cudaError_t cudaStreamGetCaptureInfo(cudaStream_t stream, cudaStreamCaptureStatus *status,
+                                     unsigned long long *, cudaGraph_t *,
+                                     const cudaGraphNode_t **last, const cudaGraphEdgeData **,
+                                     size_t *n) {
+    lock l(emulator_mutex);
+    emulated_graph *graph = stream->capture;
+    *status = graph ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
+    size_t i = graph ? graph->nodes.size() : 0;
+    while (i > 0 && graph->nodes[i - 1]->hidden) i--;
+    *n = i > 0;
+    *last = i > 0 ? &graph->nodes[i - 1] : NULL;
+    return cudaSuccess;
+}
+
 /* In no order that a program may rely on, as CUDA's. */
 cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t *nodes, size_t *n) {
     const size_t room = nodes ? *n : 0;
@@ -447,6 +477,8 @@ const char *cudaGetErrorString(cudaError_t error) {
     case cudaErrorMemoryAllocation: return "out of memory";
     case cudaErrorInvalidConfiguration: return "invalid configuration argument";
     case cudaErrorInvalidDeviceFunction: return "invalid device function";
+    case cudaErrorNoKernelImageForDevice:
+        return "no kernel image is available for execution on the device";
     case cudaErrorIllegalAddress: return "an illegal memory access was encountered";
     case cudaErrorStreamCaptureUnsupported:
         return "operation not permitted when stream is capturing";

@@ -1,5 +1,5 @@
 /* parity_steps.c: steps that are captured and replayed do what eager ones do; runs repeat to the bit; memory of a GPU is
-   taken in the first two steps, and a lack of it is an error like others.
+   taken in the first two steps, and a lack of it is an error like others; how many launches a step has.
    SPDX-License-Identifier: MIT */
 /* ctest: labels=gpu timeout=240 */
 #include "parity_fixture.h"
@@ -16,10 +16,8 @@ static const network dropped = {"mlp with dropout", with_dropout};
 
 /* Weights after some steps by Adam with a cosine schedule; how many steps were replayed. */
 static uint64_t trained(const network *of, bool no_graph, int64_t steps, uint64_t *replayed) {
-    need_gpu();
-    run r = {.ctx = hk_context_create(&(hk_context_config){
+    run r = {.ctx = open_context((hk_context_config){
                  .device = HK_CUDA, .seed = 3, .threads = 1, .no_graph = no_graph})};
-    assert_ok(r.ctx);
     r.net = of->make(r.ctx);
     assert_int_equal(hk_module_build(r.net, HK_SHAPE(-1, 1, 28, 28), NULL), HK_OK);
     r.all = hk_module_parameters(r.net);
@@ -67,7 +65,7 @@ static void runs_repeat(void **state) {
 
 static void no_memory_is_an_error(void **state) {
     (void)state;
-    hk_context *ctx = device_context(HK_CUDA, HK_F32, 1);
+    hk_context *ctx = open_context((hk_context_config){.device = HK_CUDA, .seed = 1});
     const int64_t huge = (int64_t)1 << 44; /* more than any GPU has */
     assert_null(hk_tensor_new(ctx, HK_F32, HK_SHAPE(huge)));
     const char *text = hk_error_message(ctx);
@@ -110,14 +108,65 @@ static void nothing_is_taken_after_two_steps(void **state) {
         }
 }
 
+/* --- launches ---------------------------------------------------------------------------------------------------- */
+
+/* A step with the sum of the losses that programs keep. */
+typedef struct summed {
+    run r;
+    hk_tensor *sum;
+} summed;
+
+static hk_status summed_step(hk_context *ctx, void *arg) {
+    const summed *s = arg;
+    hk_batch batch;
+    if (!hk_loader_next(s->r.loader, &batch) && !hk_loader_next(s->r.loader, &batch))
+        return HK_ERR_STATE;
+    hk_optimizer_zero_grad(s->r.opt);
+    hk_tensor *loss = hk_cross_entropy(hk_forward(s->r.net, batch.x), batch.y);
+    if (hk_tensor_add(s->sum, loss) || hk_backward(ctx, loss)) return hk_error(ctx);
+    return hk_optimizer_step(s->r.opt);
+}
+
+/* Of a replayed step: what docs/performance.md lists. */
+static void launches_of_a_step(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        int network;
+        const char *optimizer;
+        double norm; /* gradients are clipped to it; 0: they are not */
+        double most;
+    } cases[] = {{"mlp, momentum", 0, "momentum", 0, 9},
+                 {"mlp, adam", 0, "adam", 0, 9},
+                 {"mlp, adam, clipped", 0, "adam", 1, 10},
+                 {"small, adam", 1, "adam", 0, 16}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        summed s = {.r = run_begin(HK_CUDA, HK_F32, 1, &networks[cases[i].network], 64 * 6, 64,
+                                   cases[i].optimizer, 0.001)};
+        s.sum = hk_tensor_new(s.r.ctx, HK_F32, HK_SCALAR);
+        assert_non_null(s.sum);
+        if (cases[i].norm > 0)
+            assert_int_equal(hk_optimizer_clip_norm(s.r.opt, cases[i].norm), HK_OK);
+        uint64_t before = 0;
+        for (int step = 0; step < 5; step++) {
+            before = hk__gpu_launch_count(s.r.ctx);
+            if (hk_step_run(s.r.ctx, summed_step, &s) != HK_OK)
+                fail_msg("%s", hk_error_message(s.r.ctx));
+        }
+        assert_int_equal(hk_context_describe(s.r.ctx).replayed, 1);
+        note("launches of a step", cases[i].name, (double)(hk__gpu_launch_count(s.r.ctx) - before),
+             cases[i].most);
+        run_end(&s.r);
+    }
+}
+
 int main(int argc, char **argv) {
     need_gpu();
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(replayed_equals_eager),
-        cmocka_unit_test(runs_repeat),
-        cmocka_unit_test(no_memory_is_an_error),
-        cmocka_unit_test(nothing_is_taken_after_two_steps),
+        cmocka_unit_test(replayed_equals_eager), cmocka_unit_test(runs_repeat),
+        cmocka_unit_test(no_memory_is_an_error), cmocka_unit_test(nothing_is_taken_after_two_steps),
+        cmocka_unit_test(launches_of_a_step),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
