@@ -1,10 +1,12 @@
 /* checks.cpp: looks at every access of a kernel to memory, as compute-sanitizer's memcheck, racecheck and initcheck do.
    SPDX-License-Identifier: MIT
 
-   The compiler announces accesses to what is meant to be ThreadSanitizer (-fsanitize=thread), and is. Instead of its runtime there
-   is this file, which knows what orders the threads of a launch: the barriers of a block, a warp and a cluster, nothing
-   else. Each 4 bytes, or each byte where bytes are used, remember who wrote last and two that read since. Two accesses
-   of one place race if one of them is a write, no barrier lies between them and not both are volatile. */
+   The compiler announces accesses to what it takes for ThreadSanitizer's runtime (-fsanitize=thread). Here is another one,
+   which knows what orders the threads of a launch: the barriers of a block, a warp and a cluster, nothing else. Each
+   4 bytes, or each byte where bytes are used, remember who wrote last and two that read since. Two accesses of one
+   place race if one of them is a write, no barrier lies between them and not both are volatile.
+     HILLOCK_EMULATED_GO_ON=1            tells of each pair of places once and goes on
+     HILLOCK_EMULATED_WITHOUT=FILE:LINE  takes the barrier there for none */
 #include "checks.h"
 
 #include <dlfcn.h>
@@ -478,7 +480,8 @@ void checks_read(const void *p, size_t bytes) {
     EXPORT void __tsan_unaligned_volatile_write##n(void *p) { seen(p, n, true, true, false, HERE); }
 ACCESSES(1)
 ACCESSES(2)
-ACCESSES(4) ACCESSES(8) ACCESSES(16) UNALIGNED(2) UNALIGNED(4) UNALIGNED(8) UNALIGNED(16) EXPORT
+ACCESSES(4)
+ACCESSES(8) ACCESSES(16) UNALIGNED(2) UNALIGNED(4) UNALIGNED(8) UNALIGNED(16) EXPORT
     void __tsan_read_range(void *p, size_t n) {
     seen(p, n, false, false, false, HERE);
 }
