@@ -7,7 +7,7 @@
    place race if one of them is a write, no barrier lies between them and not both are volatile.
      HILLOCK_EMULATED_GO_ON=1            tells of each pair of places once and goes on
      HILLOCK_EMULATED_WITHOUT=FILE:LINE  takes the barrier there for none */
-#include "checks.h"
+#include "checks_pages.h"
 
 #include <dlfcn.h>
 #include <link.h>
@@ -21,23 +21,8 @@
 
 namespace {
 
-enum { WARP = 32, SPACE = PAGE / 64, VOLATILE = 1 << 15 };
+enum { WARP = 32, VOLATILE = 1 << 15 };
 
-/* Who, in the order of things: barriers that the thread came past, of its block, warp and cluster. */
-struct access {
-    uint32_t run;
-    uint16_t thread, barrier, warp, cluster; /* of cluster, the highest bit: volatile */
-    int32_t place;                           /* in the code, from here */
-};
-struct cell {
-    access write, read[2];
-};
-struct page {
-    cell *cells; /* of 4 bytes or of 1 */
-    bool bytes;
-    uint32_t run; /* of shared memory: whose block's it is */
-    uint64_t live[SPACE], set[SPACE];
-};
 struct thread_state {
     access now;
     uint16_t seen[WARP]; /* barriers of the lanes of the warp that lie behind this thread */
@@ -50,11 +35,6 @@ uint32_t first_run, runs;  /* of the launch; of all */
 uint32_t oldest;           /* the first run whose accesses count at the place that is looked at */
 std::vector<uint3> blocks; /* of the launch */
 const char *shared_of[MOST_CLUSTER];
-std::map<uintptr_t, page> pages; /* by number */
-struct {
-    uintptr_t number;
-    page *found;
-} lately[64];                     /* a shortcut to them */
 size_t static_bytes, static_most; /* of the block; of the launch's blocks */
 struct {
     int barriers;
@@ -107,48 +87,6 @@ void tell(const char *what, const void *p, int32_t place, const access *before, 
         tell_code(before->place);
     }
     if (!go_on) abort();
-}
-
-/* --- what memory remembers -------------------------------------------------------------------------------------------- */
-
-inline page *page_of(uintptr_t number) {
-    auto &l = lately[number % 64];
-    if (l.number != number) l = {number, &pages[number]};
-    return l.found;
-}
-
-uint64_t bits(int from, int n) { return (n == 64 ? ~(uint64_t)0 : ((uint64_t)1 << n) - 1) << from; }
-
-/* Calls of(page, from, n) for each part of a page. */
-template <class F> void by_page(const void *p, size_t n, F of) {
-    for (uintptr_t at = (uintptr_t)p; n > 0;) {
-        const size_t room = PAGE - at % PAGE, part = n < room ? n : room;
-        of(page_of(at / PAGE), (int)(at % PAGE), (int)part);
-        at += part, n -= part;
-    }
-}
-/* Calls of(word, mask) for the words of bits of n bytes. */
-template <class F> void by_word(int from, int n, F of) {
-    while (n > 0) {
-        const int room = 64 - from % 64, part = n < room ? n : room;
-        of(from / 64, bits(from % 64, part));
-        from += part, n -= part;
-    }
-}
-
-/* The cells of a page, of single bytes if need be. */
-cell *cells_of(page *q, bool bytes) {
-    if (!q->cells) {
-        q->bytes = bytes;
-        q->cells = (cell *)calloc(bytes ? PAGE : PAGE / 4, sizeof(cell));
-    } else if (bytes && !q->bytes) {
-        cell *all = (cell *)calloc(PAGE, sizeof *all);
-        for (int i = 0; i < PAGE; i++) all[i] = q->cells[i / 4];
-        free(q->cells);
-        q->cells = all;
-        q->bytes = true;
-    }
-    return q->cells;
 }
 
 /* --- what is ordered --------------------------------------------------------------------------------------------------- */
@@ -422,46 +360,6 @@ void checks_cluster_end(unsigned n) {
     }
 }
 
-void checks_memory(const void *p, size_t bytes, bool live) {
-    by_page(p, bytes, [=](page *q, int from, int n) {
-        by_word(from, n, [=](int word, uint64_t mask) {
-            if (live && q->live[word] & mask) fail("memory is handed out that is in use");
-            q->live[word] = live ? q->live[word] | mask : q->live[word] & ~mask;
-            q->set[word] &= ~mask;
-        });
-    });
-}
-
-static bool is_live(const void *p, size_t bytes) {
-    bool live = true;
-    by_page(p, bytes, [&](page *q, int from, int n) {
-        by_word(from, n, [&](int word, uint64_t mask) { live &= (q->live[word] & mask) == mask; });
-    });
-    return live;
-}
-
-void checks_written(const void *p, size_t bytes) {
-    if (!is_live(p, bytes)) fail("writes to memory of the device that is not in use");
-    by_page(p, bytes, [](page *q, int from, int n) {
-        by_word(from, n, [=](int word, uint64_t mask) { q->set[word] |= mask; });
-    });
-}
-
-void checks_copied(const void *to, const void *from, size_t bytes) {
-    if (!is_live(to, bytes) || !is_live(from, bytes))
-        fail("copies memory of the device that is not in use");
-    for (size_t i = 0; i < bytes; i++) {
-        const uintptr_t a = (uintptr_t)from + i, b = (uintptr_t)to + i;
-        const uint64_t set = page_of(a / PAGE)->set[a % PAGE / 64] >> a % 64 & 1;
-        uint64_t *word = &page_of(b / PAGE)->set[b % PAGE / 64];
-        *word = (*word & ~((uint64_t)1 << b % 64)) | set << b % 64;
-    }
-}
-
-void checks_read(const void *p, size_t bytes) {
-    if (!is_live(p, bytes)) fail("reads memory of the device that is not in use");
-}
-
 /* --- what the compiler tells ------------------------------------------------------------------------------------------------ */
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
@@ -481,7 +379,8 @@ void checks_read(const void *p, size_t bytes) {
 ACCESSES(1)
 ACCESSES(2)
 ACCESSES(4)
-ACCESSES(8) ACCESSES(16) UNALIGNED(2) UNALIGNED(4) UNALIGNED(8) UNALIGNED(16) EXPORT
+ACCESSES(8)
+ACCESSES(16) UNALIGNED(2) UNALIGNED(4) UNALIGNED(8) UNALIGNED(16) EXPORT
     void __tsan_read_range(void *p, size_t n) {
     seen(p, n, false, false, false, HERE);
 }
