@@ -16,10 +16,10 @@ void checks_end();
 void checks_block(uint3 index, int first, int threads, const void *shared);
 /* Which fiber runs; -1: none. */
 void checks_switch(int fiber);
-/* The fiber that runs came past a barrier; the lanes of a warp past theirs. */
-void checks_barrier();
-void checks_cluster_barrier();
-void checks_warp_barrier(int first, unsigned lanes);
+/* The fiber that runs came past a barrier that the code at `pc` calls; the lanes of a warp past theirs. */
+void checks_barrier(const void *pc);
+void checks_cluster_barrier(const void *pc);
+void checks_warp_barrier(int first, unsigned lanes, const void *pc);
 /* A write to the shared memory of the block whose fibers begin at `first`. */
 void checks_put(int first, const void *p, size_t bytes);
 /* The blocks of a cluster, fibers from 0 on, are done. */
@@ -37,9 +37,9 @@ static inline void checks_begin(const launch *) {}
 static inline void checks_end() {}
 static inline void checks_block(uint3, int, int, const void *) {}
 static inline void checks_switch(int) {}
-static inline void checks_barrier() {}
-static inline void checks_cluster_barrier() {}
-static inline void checks_warp_barrier(int, unsigned) {}
+static inline void checks_barrier(const void *) {}
+static inline void checks_cluster_barrier(const void *) {}
+static inline void checks_warp_barrier(int, unsigned, const void *) {}
 static inline void checks_put(int, const void *, size_t) {}
 static inline void checks_cluster_end(unsigned) {}
 static inline void checks_memory(const void *, size_t, bool) {}

@@ -10,7 +10,8 @@
      HILLOCK_EMULATED_MEMORY=BYTES                of the device; 4 GiB if not given
      HILLOCK_EMULATED_CAPABILITY=80               what it says it is; 90 if not given
      HILLOCK_EMULATED_CODE=80                     what its code was written for; as the device if not given
-     HILLOCK_EMULATED_BROKEN=1                    the next kernel goes wrong, and with it all calls from then on */
+     HILLOCK_EMULATED_BROKEN=1                    the next kernel goes wrong, and with it all calls while this is set
+   HILLOCK_EMULATED_CHECKS=ON, of CMake, makes it stricter still: see checks.cpp. */
 #include "checks.h"
 
 #include <stdio.h>

@@ -54,7 +54,8 @@ void fail(const char *why) {
     abort();
 }
 
-area stack_area, shared_area; /* of a cluster's blocks, each with a page behind it that nothing may touch */
+area stack_area,
+    shared_area; /* of a cluster's blocks, each with a page behind it that nothing may touch */
 
 namespace {
 
@@ -67,7 +68,7 @@ struct fiber {
     uint64_t value, taken; /* of an exchange */
     unsigned mask, votes;
     int from;
-    const void *where; /* of an exchange; NULL: a warp's barrier */
+    const void *barrier; /* where a warp's barrier is called; NULL: a shuffle or vote */
 } all_fibers[MOST_CLUSTER * MOST_THREADS], *fibers = all_fibers; /* of the block that runs */
 
 unsigned here[MOST_CLUSTER * MOST_THREADS / WARP],
@@ -104,7 +105,7 @@ void pass_exchange(fiber *warp, unsigned mask) {
     for (int i = 0; i < WARP; i++) {
         if (!(lanes >> i & 1)) continue;
         if (warp[i].mask != mask) fail("lanes of a warp meet with different masks");
-        if (!warp[i].where != !warp[__builtin_ctz(lanes)].where)
+        if (!warp[i].barrier != !warp[__builtin_ctz(lanes)].barrier)
             fail("lanes of a warp meet at different calls");
         votes |= (unsigned)(warp[i].value != 0) << i;
     }
@@ -116,7 +117,8 @@ void pass_exchange(fiber *warp, unsigned mask) {
         warp[i].at = READY;
     }
     *here_of(warp) &= ~lanes;
-    if (!warp[__builtin_ctz(lanes)].where) checks_warp_barrier((int)(warp - all_fibers), lanes);
+    const void *barrier = warp[__builtin_ctz(lanes)].barrier;
+    if (barrier) checks_warp_barrier((int)(warp - all_fibers), lanes, barrier);
 }
 
 void fiber_main() {
@@ -261,8 +263,7 @@ void make_stacks() {
     const int most = MOST_CLUSTER * MOST_THREADS;
     stack_area = new_area((size_t)most * STACK);
     shared_area = new_area((size_t)MOST_CLUSTER * ROOM);
-    for (int i = 0; i < most; i++)
-        mprotect(stack_area.begin + (size_t)i * STACK, PAGE, PROT_NONE);
+    for (int i = 0; i < most; i++) mprotect(stack_area.begin + (size_t)i * STACK, PAGE, PROT_NONE);
     for (int i = 1; i <= MOST_CLUSTER; i++)
         mprotect(shared_area.begin + (size_t)i * ROOM - PAGE, PAGE, PROT_NONE);
 }
@@ -298,14 +299,14 @@ void __syncthreads() {
     at_barrier++;
     pass_barrier();
     if (self->at == AT_BARRIER) wait(AT_BARRIER);
-    checks_barrier();
+    checks_barrier(__builtin_return_address(0));
 }
 
 unsigned emulated_cluster_rank() { return members.empty() ? 0 : member_now; }
 unsigned emulated_cluster_size() { return members.empty() ? 1 : (unsigned)members.size(); }
 void emulated_cluster_barrier() {
     wait(AT_CLUSTER);
-    checks_cluster_barrier();
+    checks_cluster_barrier(__builtin_return_address(0));
 }
 
 void emulated_cluster_put(void *own, unsigned rank, const void *value, size_t size) {
@@ -321,23 +322,23 @@ void emulated_cluster_put(void *own, unsigned rank, const void *value, size_t si
 
 int emulated_lane() { return (int)(self - all_fibers) % WARP; }
 
-static void exchange(unsigned mask, uint64_t value, int from, const void *where) {
+static void exchange(unsigned mask, uint64_t value, int from, const void *barrier) {
     if (!(mask >> emulated_lane() & 1)) fail("a lane is not in its own mask");
     self->at = AT_EXCHANGE;
     self->mask = mask;
     self->value = value;
     self->from = from & (WARP - 1);
-    self->where = where;
+    self->barrier = barrier;
     *here_of(self) |= bit_of(self);
     pass_exchange(warp_of(self), mask);
     if (self->at == AT_EXCHANGE) wait(AT_EXCHANGE);
 }
 
 uint64_t emulated_exchange(unsigned mask, uint64_t value, int from, unsigned *votes) {
-    exchange(mask, value, from, __builtin_return_address(0));
+    exchange(mask, value, from, NULL);
     *votes = self->votes;
     return self->taken;
 }
 
 /* Of these calls it alone orders what lanes read and write. */
-void __syncwarp(unsigned mask) { exchange(mask, 0, 0, NULL); }
+void __syncwarp(unsigned mask) { exchange(mask, 0, 0, __builtin_return_address(0)); }

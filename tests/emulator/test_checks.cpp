@@ -97,6 +97,15 @@ template <bool wrong> static __global__ void cluster_read(int *out) {
     if (threadIdx.x == 1 && emulated_cluster_rank() == 1) out[blockIdx.x] = *mine;
     emulated_cluster_barrier();
 }
+/* The other block may not have begun when the write comes. */
+template <bool wrong> static __global__ void cluster_begins(int *out) {
+    const int value = 3;
+    if (!wrong) emulated_cluster_barrier();
+    if (threadIdx.x == 0)
+        emulated_cluster_put((int *)hk__shared, 1 - emulated_cluster_rank(), &value, 4);
+    emulated_cluster_barrier();
+    if (threadIdx.x == 0) out[blockIdx.x] = *(int *)hk__shared;
+}
 /* The other block may be gone when the write comes. */
 template <bool wrong> static __global__ void cluster_ends(int *out) {
     emulated_cluster_barrier();
@@ -175,6 +184,7 @@ int main() {
     NOTICES(half_warps, 1, 4 * THREADS, ints);
     NOTICES(flags, 1, 0, flag_here);
     NOTICES_IN_CLUSTERS(cluster_read);
+    NOTICES_IN_CLUSTERS(cluster_begins);
     NOTICES_IN_CLUSTERS(cluster_ends);
     NOTICES(unwritten, 1, 0, ints, fresh);
     NOTICES(unwritten_shared, 2, 0, ints);
