@@ -36,6 +36,9 @@ work=$build/gpu mnist=$build/gpu/mnist
 begin=$(date +%s)
 left() { echo $((most - $(date +%s) + begin)); }
 
+# What all jobs depend on: the library, our scripts.
+shared=$(cat "$build"/lib/libhillock.* tests/gpu/[bfst]*.sh tests/gpu/*.py 2>/dev/null | cksum)
+
 # --- jobs -------------------------------------------------------------------------------------------------------------
 # A job leaves work/NAME.log, its output, and work/NAME.state: fingerprint, status, seconds, why. Lines `RESULT name value
 # [<= or >= limit]` of the log are its results; one beyond its limit makes it fail.
@@ -72,8 +75,7 @@ beyond() { # results beyond their limits, of a log
 job() {
     name=$1 limit=$2 program=$3
     shift 3
-    print=$(cat "$program" "$build"/lib/libhillock.* tests/gpu/[bfst]*.sh tests/gpu/*.py 2>/dev/null | cksum)
-    print="$print $(echo "$*" | cksum)"
+    print="$shared $(cat "$program" 2>/dev/null | cksum) $(echo "$*" | cksum)"
     if [ -f "$work/$name.state" ] && [ "$(sed -n 1p "$work/$name.state")" = "$print" ]; then
         case $(sed -n 2p "$work/$name.state") in
             ok | failed)
