@@ -115,7 +115,7 @@ job() {
     elif [ "$(beyond "$work/$name.log")" -gt 0 ]; then
         status=failed why="$(beyond "$work/$name.log") results beyond their limits"
     else
-        why=$(printable <"$work/$name.log" | sed -n '/^not run/{s/\(.\{160\}\).*/\1/p;q;}')
+        why=$(printable <"$work/$name.log" | grep '^not run' | head -1 | cut -c 1-160)
     fi
     note "$name" "$print" "$status" "$took" "$why"
 }
