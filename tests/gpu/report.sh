@@ -88,7 +88,7 @@ table() {
 activations() {
     all_of "bench-activations-*" | awk -F'\t' '
         function cell(v) { return v == "" ? "" : v == "null" ? "?" : sprintf("%.3g", v) }
-        split($2, part, /[ ,]+/) == 3 {
+        split($2, part, /[ ,]+/) == 3 && part[3] ~ /^(for|back)ward$/ {
             column = ""
             if ($1 == "us") column = "us"
             if ($1 == "share of the copy") column = "copy"

@@ -36,6 +36,9 @@ work=$build/gpu mnist=$build/gpu/mnist
 begin=$(date +%s)
 left() { echo $((most - $(date +%s) + begin)); }
 
+# What all jobs depend on: the library, our scripts.
+shared=$(cat "$build"/lib/libhillock.* tests/gpu/[bfst]*.sh tests/gpu/*.py 2>/dev/null | cksum)
+
 # --- jobs -------------------------------------------------------------------------------------------------------------
 # A job leaves work/NAME.log, its output, and work/NAME.state: fingerprint, status, seconds, why. Lines `RESULT name value
 # [<= or >= limit]` of the log are its results; one beyond its limit makes it fail.
@@ -72,8 +75,7 @@ beyond() { # results beyond their limits, of a log
 job() {
     name=$1 limit=$2 program=$3
     shift 3
-    print=$(cat "$program" "$build"/lib/libhillock.* tests/gpu/[bfst]*.sh tests/gpu/*.py 2>/dev/null | cksum)
-    print="$print $(echo "$*" | cksum)"
+    print="$shared $(cat "$program" 2>/dev/null | cksum) $(echo "$*" | cksum)"
     if [ -f "$work/$name.state" ] && [ "$(sed -n 1p "$work/$name.state")" = "$print" ]; then
         case $(sed -n 2p "$work/$name.state") in
             ok | failed)
@@ -113,7 +115,7 @@ job() {
     elif [ "$(beyond "$work/$name.log")" -gt 0 ]; then
         status=failed why="$(beyond "$work/$name.log") results beyond their limits"
     else
-        why=$(printable <"$work/$name.log" | sed -n '/^not run/{s/\(.\{160\}\).*/\1/p;q;}')
+        why=$(printable <"$work/$name.log" | grep '^not run' | head -1 | cut -c 1-160)
     fi
     note "$name" "$print" "$status" "$took" "$why"
 }
