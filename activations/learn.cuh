@@ -51,7 +51,7 @@ enum { HK__LEARN_DEEP = 4 };
 template <class F, int lanes>
 static __global__ void __launch_bounds__(HK__MAP_THREADS) hk__learn_value(hk__learn<F::params> a) {
     constexpr int deep = HK__LEARN_DEEP;
-    typedef hk__lanes<hk_real, lanes> vector;
+    typedef hk__vector<hk_real, lanes> vector;
     const uint32_t channel = blockIdx.x / a.pieces;
     const int64_t first = (int64_t)(blockIdx.x % a.pieces) * a.piece + threadIdx.x * lanes;
     vector x[deep];
@@ -78,7 +78,7 @@ static __global__ void __launch_bounds__(HK__MAP_THREADS) hk__learn_value(hk__le
 template <class F, int lanes>
 static __global__ void __launch_bounds__(HK__MAP_THREADS) hk__learn_pieces(hk__learn<F::params> a) {
     constexpr int n = F::params, deep = 2;
-    typedef hk__lanes<hk_real, lanes> vector;
+    typedef hk__vector<hk_real, lanes> vector;
     __shared__ double room[HK__WARP];
     const uint32_t channel = blockIdx.x / a.pieces;
     const int64_t begin = (int64_t)(blockIdx.x % a.pieces) * a.piece;

@@ -24,12 +24,12 @@ static __device__ inline int64_t candidate(const maxout &m, uint32_t i) {
 
 template <int lanes>
 static __global__ void __launch_bounds__(HK__MAP_THREADS) maxout_value(maxout m) {
-    typedef hk__lanes<hk_real, lanes> vector;
+    typedef hk__vector<hk_real, lanes> vector;
     const uint32_t i = blockIdx.x * HK__MAP_THREADS + threadIdx.x;
     if (i >= m.count) return;
     const vector *z = (const vector *)m.z + candidate(m, i);
     vector most = z[0];
-    hk__lanes<uint8_t, lanes> which = {};
+    hk__vector<uint8_t, lanes> which = {};
     for (uint32_t k = 1; k < m.k; k++) {
         const vector v = z[(int64_t)k * m.inner.dim];
 #pragma unroll
@@ -40,17 +40,17 @@ static __global__ void __launch_bounds__(HK__MAP_THREADS) maxout_value(maxout m)
         }
     }
     ((vector *)m.y)[i] = most;
-    ((hk__lanes<uint8_t, lanes> *)m.winner)[i] = which;
+    ((hk__vector<uint8_t, lanes> *)m.winner)[i] = which;
 }
 
 template <int lanes>
 static __global__ void __launch_bounds__(HK__MAP_THREADS) maxout_spread(maxout m) {
-    typedef hk__lanes<hk_real, lanes> vector;
+    typedef hk__vector<hk_real, lanes> vector;
     const uint32_t i = blockIdx.x * HK__MAP_THREADS + threadIdx.x;
     if (i >= m.count) return;
     vector *z = (vector *)m.z + candidate(m, i);
     const vector g = ((const vector *)m.y)[i];
-    const hk__lanes<uint8_t, lanes> which = ((const hk__lanes<uint8_t, lanes> *)m.winner)[i];
+    const hk__vector<uint8_t, lanes> which = ((const hk__vector<uint8_t, lanes> *)m.winner)[i];
     for (uint32_t k = 0; k < m.k; k++) {
         vector v;
 #pragma unroll
@@ -64,11 +64,11 @@ static __global__ void __launch_bounds__(HK__MAP_THREADS) maxout_pick(maxout m) 
     const uint32_t i = blockIdx.x * HK__MAP_THREADS + threadIdx.x;
     if (i >= m.count) return;
     const hk_real *z = m.z + candidate(m, i) * lanes;
-    const hk__lanes<uint8_t, lanes> which = ((const hk__lanes<uint8_t, lanes> *)m.winner)[i];
-    hk__lanes<hk_real, lanes> y;
+    const hk__vector<uint8_t, lanes> which = ((const hk__vector<uint8_t, lanes> *)m.winner)[i];
+    hk__vector<hk_real, lanes> y;
 #pragma unroll
     for (int j = 0; j < lanes; j++) y.v[j] = z[(int64_t)which.v[j] * m.inner.dim * lanes + j];
-    ((hk__lanes<hk_real, lanes> *)m.y)[i] = y;
+    ((hk__vector<hk_real, lanes> *)m.y)[i] = y;
 }
 
 /* In launches whose outputs 32 bits count. */
@@ -79,7 +79,8 @@ static void run(hk_context *ctx, void (*one)(maxout), void (*four)(maxout), int6
                          (uintptr_t)winner % most == 0;
     const int lanes = vectors ? most : 1;
     if (inner > 0x7fffffff) {
-        hk_fail(ctx, HK_ERR_SHAPE, "maxout", "%lld elements behind the axis are too many", (long long)inner);
+        hk_fail(ctx, HK_ERR_SHAPE, "maxout", "%lld elements behind the axis are too many",
+                (long long)inner);
         return;
     }
     const int64_t at_once = 0x7fffffff / inner;

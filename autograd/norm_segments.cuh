@@ -27,9 +27,7 @@ struct norm_wide {
 };
 struct norm_narrow {
     static constexpr int lanes = 1, across = 1;
-    struct unit {
-        hk_real v[1];
-    };
+    typedef hk__vector<hk_real, 1> unit;
 };
 struct norm_columns : norm_narrow {
     static constexpr int across = HK__WARP;

@@ -17,8 +17,6 @@
 #include "real.h"
 #include "real_math.h"
 
-extern __shared__ __align__(16) unsigned char hk__shared[]; /* what a launch asks for */
-
 namespace { /* each stamp has its own */
 
 typedef struct row_job {
@@ -41,9 +39,7 @@ struct row_wide {
 };
 struct row_narrow {
     static constexpr int lanes = 1;
-    struct unit {
-        hk_real v[1];
-    };
+    typedef hk__vector<hk_real, 1> unit;
 };
 
 /* --- teams: the threads that share a row -------------------------------------------------------------------------- */
@@ -51,9 +47,7 @@ struct row_narrow {
 struct lane_team {
     int rank, size; /* a power of two up to a warp */
     template <class T, class Join> __device__ T join(T x, Join f, T) {
-        for (int away = size / 2; away > 0; away /= 2)
-            x = f(x, __shfl_xor_sync(0xffffffffu, x, away));
-        return x;
+        return hk__warp_join(x, f, size);
     }
 };
 
@@ -189,7 +183,7 @@ static __global__ void __launch_bounds__(1024) rows_in_blocks(row_job job) {
 template <class Op, class W, int deep>
 static __global__ void __launch_bounds__(1024) rows_in_clusters(row_job job) {
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
-    double *const room = (double *)hk__shared;
+    HK_SHARED(double, room);
     const int blocks = (int)hk__cluster_size();
     cluster_team team = {(int)(hk__cluster_rank() * blockDim.x + threadIdx.x),
                          (int)blockDim.x * blocks, room, 0};

@@ -13,9 +13,9 @@
 struct hk__gpu {
     cudaStream_t stream;
     int multiprocessors, capability; /* 90 for sm_90 */
-    int code;                        /* what the code that runs was written for: 80 for PTX of sm_80, on any GPU */
-    size_t shared_most;              /* bytes of shared memory that a block may ask for */
-    bool sync;                       /* HILLOCK_CUDA_SYNC=1: waits behind each launch */
+    int code; /* what the code that runs was written for: 80 for PTX of sm_80, on any GPU */
+    size_t shared_most; /* bytes of shared memory that a block may ask for */
+    bool sync;          /* HILLOCK_CUDA_SYNC=1: waits behind each launch */
     const char *op;
     uint64_t hash; /* of all launches since hk__gpu_launches */
     const char *why_eager;
@@ -24,24 +24,25 @@ struct hk__gpu {
     double cells[HK__GPU_CELLS], *device_cells;
     bool cells_changed;
     int cells_taken;
-    cudaGraphNode_t setter; /* of a step that is being captured: the last node that set the cells, */
-    int setters;            /* and how many did */
+    cudaGraphNode_t
+        setter;  /* of a step that is being captured: the last node that set the cells, */
+    int setters; /* and how many did */
 
     hk__gpu_flag *flag; /* in host memory that kernels can write to */
     void *staging;      /* pinned, for writes */
     size_t staging_used;
 
     uint64_t allocations, launches; /* so far */
-    struct hk__late *late;          /* memory that was given back while a step was captured, which still uses it */
+    struct hk__late
+        *late; /* memory that was given back while a step was captured, which still uses it */
     struct hk__cublas *blas; /* opened at first use */
     char name[160];
 };
 
-/* gpu.cu, steps.cu: the sticky error of a call, if it is one; memory that waited for a captured step; what a kernel of this
-   build is like. */
+/* Whether a call of CUDA's went well; if not, that is the sticky error. */
 bool hk__gpu_ok(hk_context *ctx, cudaError_t error, const char *what);
+/* Frees what could not be freed while a step was captured. */
 void hk__gpu_free_late(hk_context *ctx);
-cudaError_t hk__gpu_attributes(cudaFuncAttributes *attributes);
 
 /* Before and behind a launch: whether it may go ahead; what came of it, with the kernel's name. */
 bool hk__launch_begin(hk_context *ctx, const char *kernel, const void *function, dim3 grid,

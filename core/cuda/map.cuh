@@ -45,9 +45,6 @@ template <class F> struct hk__map_of {
     }
 };
 
-/* n elements of a type, read and written at once. */
-template <class T, int n> struct alignas(n * sizeof(T)) hk__lanes { T v[n]; };
-
 /* --- flat: everything side by side ------------------------------------------------------------------------------ */
 
 template <int n> struct hk__flat_job {
@@ -73,26 +70,27 @@ static __global__ void __launch_bounds__(HK__MAP_THREADS)
     hk__map_flat(F f, hk__flat_job<F::operands> job) {
     typedef hk__map_of<F> of;
     constexpr int lanes = of::lanes, deep = of::deep;
-    typedef hk__lanes<typename F::in, lanes> vector;
+    typedef hk__vector<typename F::in, lanes> vector;
     const int64_t vectors = job.count / lanes,
                   first = (int64_t)blockIdx.x * (HK__MAP_THREADS * deep) + threadIdx.x;
     vector x[deep][of::reals + 1];
-    hk__lanes<uint8_t, lanes> m[deep];
+    hk__vector<uint8_t, lanes> m[deep];
 #pragma unroll
     for (int u = 0; u < deep; u++) {
         const int64_t i = first + u * HK__MAP_THREADS;
         if (i >= vectors) continue;
 #pragma unroll
         for (int k = 0; k < of::reals; k++) x[u][k] = ((const vector *)job.data[of::place(k)])[i];
-        if (of::masked) m[u] = ((const hk__lanes<uint8_t, lanes> *)job.data[F::mask])[i];
+        if (of::masked) m[u] = ((const hk__vector<uint8_t, lanes> *)job.data[F::mask])[i];
     }
 #pragma unroll
     for (int u = 0; u < deep; u++) {
         const int64_t i = first + u * HK__MAP_THREADS;
         if (i >= vectors) continue;
-        hk__lanes<typename F::out, lanes> *out =
-                                              (hk__lanes<typename F::out, lanes> *)job.data[0] + i,
-                                          y;
+        hk__vector<typename F::out, lanes> *out =
+                                               (hk__vector<typename F::out, lanes> *)job.data[0] +
+                                               i,
+                                           y;
 #pragma unroll
         for (int j = 0; j < lanes; j++) {
             typename F::in one[of::reals + 1];
@@ -101,7 +99,7 @@ static __global__ void __launch_bounds__(HK__MAP_THREADS)
             y.v[j] = f.at(one, of::masked ? m[u].v[j] : 0);
         }
         if (job.accumulate) {
-            const hk__lanes<typename F::out, lanes> old = *out;
+            const hk__vector<typename F::out, lanes> old = *out;
 #pragma unroll
             for (int j = 0; j < lanes; j++) y.v[j] = (typename F::out)(old.v[j] + y.v[j]);
         }
@@ -156,9 +154,9 @@ static __device__ inline void hk__offsets(const hk__strided_job<n> &job, uint32_
 
 /* `lanes` elements from p on, or the one at p for all of them. */
 template <class T, int lanes>
-static __device__ inline hk__lanes<T, lanes> hk__row_load(const T *p, bool wide) {
-    if (wide) return *(const hk__lanes<T, lanes> *)p;
-    hk__lanes<T, lanes> x;
+static __device__ inline hk__vector<T, lanes> hk__row_load(const T *p, bool wide) {
+    if (wide) return *(const hk__vector<T, lanes> *)p;
+    hk__vector<T, lanes> x;
     const T one = *p;
 #pragma unroll
     for (int j = 0; j < lanes; j++) x.v[j] = one;
@@ -167,12 +165,12 @@ static __device__ inline hk__lanes<T, lanes> hk__row_load(const T *p, bool wide)
 
 /* Operand k at an offset. One that is missing (data NULL) is number k of F, if F has any. */
 template <class F, int lanes>
-static __device__ inline hk__lanes<typename F::in, lanes>
+static __device__ inline hk__vector<typename F::in, lanes>
 hk__operand(const F &f, int k, const void *data, int64_t offset, bool wide) {
     typedef typename F::in in;
     if constexpr (F::numbers != 0) {
         if (!data) {
-            hk__lanes<in, lanes> x;
+            hk__vector<in, lanes> x;
 #pragma unroll
             for (int j = 0; j < lanes; j++) x.v[j] = f.number(k);
             return x;
@@ -185,10 +183,10 @@ template <class F, int lanes, int deep>
 static __global__ void __launch_bounds__(HK__MAP_THREADS)
     hk__map_strided(F f, hk__strided_job<F::operands> job) {
     typedef hk__map_of<F> of;
-    typedef hk__lanes<typename F::out, lanes> result;
+    typedef hk__vector<typename F::out, lanes> result;
     const uint32_t first = blockIdx.x * (HK__MAP_THREADS * deep) + threadIdx.x;
-    hk__lanes<typename F::in, lanes> x[deep][of::reals + 1];
-    hk__lanes<uint8_t, lanes> m[deep];
+    hk__vector<typename F::in, lanes> x[deep][of::reals + 1];
+    hk__vector<uint8_t, lanes> m[deep];
     int64_t to[deep];
 #pragma unroll
     for (int u = 0; u < deep; u++) {

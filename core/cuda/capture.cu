@@ -1,9 +1,9 @@
-/* steps.cu: cells, flags, captured steps.
+/* capture.cu: cells, flags, what a step launched, and steps that are captured.
    SPDX-License-Identifier: MIT */
-#include "launch.cuh"
-
 #include <stdlib.h>
 #include <string.h>
+
+#include "launch.cuh"
 
 /* --- cells -------------------------------------------------------------------------------------------------------------- */
 
@@ -11,16 +11,15 @@ struct cells {
     double value[HK__GPU_CELLS];
 };
 
-static __global__ void set_cells(double *to, cells from) { to[threadIdx.x] = from.value[threadIdx.x]; }
-
-cudaError_t hk__gpu_attributes(cudaFuncAttributes *attributes) {
-    return cudaFuncGetAttributes(attributes, (const void *)set_cells);
+static __global__ void set_cells(double *to, cells from) {
+    to[threadIdx.x] = from.value[threadIdx.x];
 }
 
 int hk__gpu_cells_take(hk_context *ctx, int n) {
     hk__gpu *gpu = ctx->gpu;
     if (gpu->cells_taken + n > HK__GPU_CELLS) {
-        hk_fail(ctx, HK_ERR_MEMORY, "gpu", "more optimizers, groups and loaders than the %d cells are for", HK__GPU_CELLS);
+        hk_fail(ctx, HK_ERR_MEMORY, "gpu",
+                "more optimizers, groups and loaders than the %d cells are for", HK__GPU_CELLS);
         return -1;
     }
     gpu->cells_taken += n;
@@ -46,7 +45,9 @@ static void note_setter(hk_context *ctx) {
     size_t n = 0;
     if (!gpu->capturing || ctx->status != HK_OK) return;
     gpu->setters++;
-    if (hk__gpu_ok(ctx, cudaStreamGetCaptureInfo(gpu->stream, &status, NULL, NULL, &last, NULL, &n), "capture") && n == 1)
+    if (hk__gpu_ok(ctx, cudaStreamGetCaptureInfo(gpu->stream, &status, NULL, NULL, &last, NULL, &n),
+                   "capture") &&
+        n == 1)
         gpu->setter = last[0];
 }
 
@@ -68,7 +69,7 @@ void *hk__gpu_one(hk_context *ctx, hk_dtype dtype) {
     return (void *)(hk__gpu_cells(ctx) + HK__CELL_ONE + dtype);
 }
 
-/* --- steps ------------------------------------------------------------------------------------------------------------- */
+/* --- the end of a step ------------------------------------------------------------------------------------------ */
 
 hk__gpu_flag *hk__gpu_flag_of(hk_context *ctx) { return ctx->gpu->flag; }
 
@@ -88,10 +89,13 @@ void hk__gpu_step_end(hk_context *ctx) {
         return;
     }
     const bool label = found.what == HK__FLAG_LABEL;
-    hk_fail(ctx, HK_ERR_ARGUMENT, label ? "cross_entropy" : "gather_rows", "%s %d at position %lld is outside of 0 to %lld",
-            label ? "label" : "index", (int)(uint32_t)found.packed, (long long)(found.packed >> 32 & 0x7fffffff),
+    hk_fail(ctx, HK_ERR_ARGUMENT, label ? "cross_entropy" : "gather_rows",
+            "%s %d at position %lld is outside of 0 to %lld", label ? "label" : "index",
+            (int)(uint32_t)found.packed, (long long)(found.packed >> 32 & 0x7fffffff),
             (long long)found.limit - 1);
 }
+
+/* --- what a step launched, and captured steps ------------------------------------------------------------------- */
 
 void hk__gpu_eager(hk_context *ctx, const char *why) {
     if (!ctx->gpu->why_eager) ctx->gpu->why_eager = why;
@@ -118,7 +122,8 @@ hk_status hk__gpu_capture_begin(hk_context *ctx) {
     gpu->cells_changed = true; /* its first node */
     gpu->setter = NULL;
     gpu->setters = 0;
-    gpu->capturing = hk__gpu_ok(ctx, cudaStreamBeginCapture(gpu->stream, cudaStreamCaptureModeRelaxed), "capture");
+    gpu->capturing = hk__gpu_ok(
+        ctx, cudaStreamBeginCapture(gpu->stream, cudaStreamCaptureModeRelaxed), "capture");
     return ctx->status;
 }
 
@@ -137,8 +142,10 @@ hk__gpu_graph *hk__gpu_capture_end(hk_context *ctx) {
     g->graph = graph;
     g->setter = gpu->setter;
     g->repeats = gpu->setters == 0 || (gpu->setters == 1 && gpu->setter);
-    if (error == cudaSuccess && ctx->status == HK_OK) error = cudaGraphInstantiate(&g->exec, g->graph, 0);
-    if (error == cudaSuccess && ctx->status == HK_OK) error = cudaGraphGetNodes(g->graph, NULL, &g->nodes);
+    if (error == cudaSuccess && ctx->status == HK_OK)
+        error = cudaGraphInstantiate(&g->exec, g->graph, 0);
+    if (error == cudaSuccess && ctx->status == HK_OK)
+        error = cudaGraphGetNodes(g->graph, NULL, &g->nodes);
     if (error == cudaSuccess && ctx->status == HK_OK) error = cudaGraphLaunch(g->exec, gpu->stream);
     gpu->launches += g->nodes;
     if (hk__gpu_ok(ctx, error, "capture") && ctx->status == HK_OK) return g;
@@ -161,7 +168,9 @@ void hk__gpu_graph_run(hk_context *ctx, hk__gpu_graph *g) {
         params.gridDim = dim3(1);
         params.blockDim = dim3(HK__GPU_CELLS);
         params.kernelParams = arguments;
-        if (!hk__gpu_ok(ctx, cudaGraphExecKernelNodeSetParams(g->exec, g->setter, &params), "replay")) return;
+        if (!hk__gpu_ok(ctx, cudaGraphExecKernelNodeSetParams(g->exec, g->setter, &params),
+                        "replay"))
+            return;
         gpu->cells_changed = false;
     }
     gpu->launches += g->nodes;
