@@ -46,7 +46,7 @@ typedef struct hk__activation_attr {
     int at[HK_ACTIVATION_MAX_PARAMS]; /* which input a parameter is; 0: the number of spec */
 } hk__activation_attr;
 static inline const hk__activation_kernels_row *hk__kernels_of(const hk_op_call *c) {
-    const hk__activation_attr *a = c->attr;
+    const hk__activation_attr *a = (const hk__activation_attr *)c->attr;
     return &hk__activation_tables[hk__stamp_of(c->ctx, c->in[0]->dtype)]
                 ->row[hk__row_of(a->spec.info)];
 }

@@ -69,7 +69,11 @@ static void count_free(void *owner, void *p) {
 static void large(void **state) {
     (void)state;
     counted c = {0};
-    hk__arena arena = {.merges = true, .source = {count_alloc, count_free, &c}};
+    hk__arena arena = {.merges = true, .source = {count_alloc, count_free, &c}}, small = {0};
+    assert_non_null(hk__arena_alloc(&small, 1));
+    const bool gaps = small.used > HK_ALIGN; /* a build that keeps account of each byte */
+    hk__arena_free(&small);
+    if (gaps) skip();
     enum { TENSORS = 70 };
     const size_t each = (size_t)3 << 28;
     for (int round = 0; round < 2; round++) {

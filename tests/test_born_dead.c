@@ -6,13 +6,13 @@
    2^-N, and one dead layer makes the rest of the net constant: P(dead) = 1 - (1 - 2^-N)^H for H hidden layers (Lu, Shin,
    Su and Karniadakis, "Dying ReLU and initialization", 2019, give a bound for data in one dimension that this is the case
    of a single point of). */
-/* ctest: labels=unit timeout=120 devices=cpu,cuda emulated=slow */
+/* ctest: labels=unit timeout=120 devices=cpu,cuda */
 #include "net_fixture.h"
 
 #include "hk_units.h"
 #include "module.h"
 
-enum { NETS = 4000, NETS_EMULATED = 250, MOST_LAYERS = 20 };
+enum { NETS = 4000, NETS_EMULATED = 120, MOST_LAYERS = 20 };
 
 static int count_nets(void) { return on_emulator() ? NETS_EMULATED : NETS; }
 

@@ -1,4 +1,4 @@
-/* ctest: labels=unit,grad timeout=60 devices=cpu,cuda emulated=slow */
+/* ctest: labels=unit,grad timeout=60 devices=cpu,cuda */
 /* test_conv_nets.c: networks of convolutions: how weights start, activations that decide their
    start or their width, the summary, gradients of whole networks.
    SPDX-License-Identifier: MIT */

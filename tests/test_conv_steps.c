@@ -1,4 +1,4 @@
-/* ctest: labels=unit,grad timeout=120 devices=cpu,cuda emulated=slow */
+/* ctest: labels=unit,grad timeout=120 devices=cpu,cuda */
 /* test_conv_steps.c: networks of convolutions, step after step: the same bits on any number of
    threads and for an image alone, no allocation after the second step, and a bad image spoils no
    other.

@@ -183,7 +183,8 @@ static void the_one_that_failed(void **state) {
         for (int i = 0; i < 2; i++) must(hk_optimizer_step(opt[i]));
         must(hk_context_wait(gpu));
         assert_int_equal(hk_step_end(gpu), HK_ERR_NONFINITE);
-        expect_error(gpu, HK_ERR_NONFINITE, bad ? "[adam]" : "[sgd]", "is not finite");
+        assert_non_null(strstr(hk_error_message(gpu), bad ? "[adam]" : "[sgd]"));
+        expect_error(gpu, HK_ERR_NONFINITE, "is not finite");
         assert_close("w", bad, element_get(w[bad], 0), 0, 0); /* it was not moved */
         assert_true(element_get(w[1 - bad], 0) < 0);
         for (int i = 0; i < 2; i++) hk_optimizer_destroy(opt[i]);
@@ -204,8 +205,9 @@ static void two_steps_in_one(void **state) {
                .w = hk_require_grad(hk_tensor_keep(numbers(ctx, HK_F32, HK_SHAPE(6, 10), "w"))),
                .b = hk_require_grad(hk_tensor_keep(numbers(ctx, HK_F32, HK_SHAPE(6), "b")))};
     m.opt = hk_optimizer_by_name(ctx, "adam", (hk_parameters){1, &m.w}, 0.01, -1);
+    const uint64_t before = ctx->replayed;
     for (int t = 0; t < 6; t++) must(hk_step_run(ctx, two_steps, &m));
-    assert_int_equal(hk_context_describe(ctx).replayed, 0);
+    assert_int_equal(ctx->replayed, before);
     assert_non_null(strstr(hk_step_why(ctx), "two steps"));
     hk_optimizer_destroy(m.opt);
     forget();

@@ -1,6 +1,6 @@
 /* test_init.c: how parameters start: distributions, gains, orthogonality, and the very bits.
    SPDX-License-Identifier: MIT */
-/* ctest: labels=unit timeout=60 devices=cpu,cuda emulated=slow */
+/* ctest: labels=unit timeout=60 devices=cpu,cuda */
 #include "net_fixture.h"
 
 enum { IN = 200, OUT = 300 };

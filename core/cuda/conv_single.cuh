@@ -50,10 +50,10 @@ static __device__ inline void add_four(const single_job &job, const hk_real *pla
                                        const hk_real *g, hk_real *sum) {
     y -= job.ph;
     x -= job.pw;
+    const hk_real *line = plane + (int64_t)y * job.w + x;
 #pragma unroll
-    for (int r = 0; r <= K; r++) {
+    for (int r = 0; r <= K; r++, line += job.w) {
         const bool inside = (unsigned)(y + r) < (unsigned)job.h;
-        const hk_real *line = plane + (int64_t)(y + r) * job.w + x;
         hk_real seen[K + 1];
 #pragma unroll
         for (int v = 0; v <= K; v++)
@@ -85,13 +85,12 @@ static __device__ inline void add_item(const single_job &job, const hk_real *pla
         sum[K * K] += g;
         add_window<K>(job, plane, y + won / 2, x + won % 2, g, sum);
     } else {
-        hk_real g[4];
+        const hk_real *above = job.g + (first * job.oh + y) * job.ow + x, *below = above + job.ow;
+        const bool right = x + 1 < job.ow, down = y + 1 < job.oh;
+        hk_real g[4] = {above[0], right ? above[1] : (hk_real)0, down ? below[0] : (hk_real)0,
+                        right && down ? below[1] : (hk_real)0};
 #pragma unroll
-        for (int k = 0; k < 4; k++) {
-            const bool inside = y + k / 2 < job.oh && x + k % 2 < job.ow;
-            g[k] = inside ? job.g[(first * job.oh + y + k / 2) * job.ow + x + k % 2] : (hk_real)0;
-            sum[K * K] += g[k];
-        }
+        for (int k = 0; k < 4; k++) sum[K * K] += g[k];
         if constexpr (Unit) {
             add_four<K>(job, plane, y, x, g, sum);
         } else {

@@ -10,7 +10,7 @@
 
        enum { on_result, on_a };               whether it changes results, or a
        hk_real result(hk_real z, int64_t at)   what becomes of a result, which lies at this place of c
-       const hk_real *x, *y;                   read as a is, and handed over with it; NULL: as 0
+       const hk_real *x, *y;                   aligned, and lie as a does: handed over with it; NULL: as 0
        hk_real element(hk_real a, hk_real x, hk_real y)    what becomes of an element of a */
 #ifndef HK_GEMM_TILE_CUH
 #define HK_GEMM_TILE_CUH
@@ -241,7 +241,6 @@ template <class Act> static void run_products(hk_context *ctx, int n, const hk__
         job.p[i] = p[i];
         job.whole_a[i] = whole(p[i].a, p[i].lda, p[i].step_a);
         job.whole_b[i] = whole(p[i].b, p[i].ldb, p[i].step_b);
-        if constexpr (Act::on_a) job.whole_a[i] = job.whole_a[i] && whole(act.x, 0, 0) && whole(act.y, 0, 0);
         large += tiles(&p[i], 32);
         small += tiles(&p[i], 16);
     }

@@ -37,6 +37,12 @@ struct hk__gpu {
     char name[160];
 };
 
+/* gpu.cu, steps.cu: the sticky error of a call, if it is one; memory that waited for a captured step; what a kernel of this
+   build is like. */
+bool hk__gpu_ok(hk_context *ctx, cudaError_t error, const char *what);
+void hk__gpu_free_late(hk_context *ctx);
+cudaError_t hk__gpu_attributes(cudaFuncAttributes *attributes);
+
 /* Before and behind a launch: whether it may go ahead; what came of it, with the kernel's name. */
 bool hk__launch_begin(hk_context *ctx, const char *kernel, const void *function, dim3 grid,
                       dim3 block, size_t shared);

@@ -138,27 +138,10 @@ hk_status hk__product_gpu(hk_context *ctx, hk_tensor *out, const hk__matrix *a, 
     return ctx->status;
 }
 
-/* out (+)= a · b; false if it is not for hillock's own kernel. */
-static bool own_product(hk_context *ctx, hk_tensor *out, hk_tensor *a, hk_tensor *b,
-                        bool accumulate, hk__gpu_product *p) {
+bool hk__own_product_gpu(hk_context *ctx, hk_tensor *out, hk_tensor *a, hk_tensor *b,
+                         bool accumulate, hk__gpu_product *p) {
     hk__matrix left, right;
     if (!hk__as_matrix(ctx, a, &left) || !hk__as_matrix(ctx, b, &right)) return false;
     *p = product_of(out, &left, &right, accumulate);
     return p->m * p->n * p->k > 0 && is_own(p);
-}
-
-int hk__affine_products_gpu(hk_context *ctx, const hk__affine_gradients *of, hk__gpu_product p[2]) {
-    hk_tensor *gt = hk__transposed(of->g);
-    if (!gt || !own_product(ctx, of->gw, gt, of->x, of->add_w, &p[0])) return 0;
-    if (of->gb) p[0].sums = of->gb->data;
-    p[0].accumulate_sums = of->add_b;
-    if (!of->gx) return 1;
-    return own_product(ctx, of->gx, of->g, of->w, of->add_x, &p[1]) ? 2 : 0;
-}
-
-bool hk__affine_backward_gpu(hk_context *ctx, const hk__affine_gradients *of) {
-    hk__gpu_product p[2];
-    const int n = hk__affine_products_gpu(ctx, of, p);
-    if (n > 0) hk__gemm_gpu_tables[p->dtype]->run(ctx, n, p);
-    return n > 0;
 }

@@ -12,16 +12,9 @@ HK_BEGIN_DECLS
 hk_status hk__product_gpu(hk_context *ctx, hk_tensor *out, const hk__matrix *a, const hk__matrix *b,
                           hk_tensor *bias, bool accumulate);
 
-/* Gradients of y = x·wᵀ + b, with g (rows, out) that of y: gx (+)= g·w, gw (+)= gᵀ·x, gb (+)= the sums of g's columns. */
-typedef struct hk__affine_gradients {
-    hk_tensor *g, *x, *w;    /* rank 2 */
-    hk_tensor *gx, *gw, *gb; /* gx, gb: NULL where not needed */
-    bool add_x, add_w, add_b;
-} hk__affine_gradients;
-/* As one or two products for a single launch; how many. 0: hillock's own kernel is not the one to take. */
-int hk__affine_products_gpu(hk_context *ctx, const hk__affine_gradients *of, hk__gpu_product p[2]);
-/* Runs them. False if there are none; then nothing was done. */
-bool hk__affine_backward_gpu(hk_context *ctx, const hk__affine_gradients *of);
+/* out (+)= a · b, of rank 2, written down for hillock's own kernel (gemm_kernels.h); false if that is not the one to take. */
+bool hk__own_product_gpu(hk_context *ctx, hk_tensor *out, hk_tensor *a, hk_tensor *b,
+                         bool accumulate, hk__gpu_product *p);
 
 HK_END_DECLS
 #endif

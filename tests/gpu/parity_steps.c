@@ -136,10 +136,10 @@ static void launches_of_a_step(void **state) {
         const char *optimizer;
         double norm; /* gradients are clipped to it; 0: they are not */
         double most;
-    } cases[] = {{"mlp, momentum", 0, "momentum", 0, 11},
-                 {"mlp, adam", 0, "adam", 0, 11},
-                 {"mlp, adam, clipped", 0, "adam", 1, 12},
-                 {"small, adam", 1, "adam", 0, 17}};
+    } cases[] = {{"mlp, momentum", 0, "momentum", 0, 9},
+                 {"mlp, adam", 0, "adam", 0, 9},
+                 {"mlp, adam, clipped", 0, "adam", 1, 10},
+                 {"small, adam", 1, "adam", 0, 16}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         summed s = {.r = run_begin(HK_CUDA, HK_F32, 1, &networks[cases[i].network], 64 * 6, 64,
                                    cases[i].optimizer, 0.001)};
