@@ -140,13 +140,25 @@ hk_status hk_op_add_grad(hk_op_call *c, int i, hk_tensor *g) {
     return c->ctx->status;
 }
 
+/* Whether nothing was added to the gradient of input i, and nothing will be: no op between the one that made it and this
+   one takes it. */
+static bool is_sole_source(const hk_op_call *c, int i) {
+    const hk_tensor *x = c->in[i];
+    const hk__node *own = c->out[0]->node, *made = x->node;
+    if (!own || own->in != c->in || !made || !c->gin[i]->clean) return false;
+    int uses = 0;
+    for (int64_t k = made->index + 1; k <= own->index; k++)
+        for (int j = 0; j < c->ctx->tape->nodes[k]->n_in; j++)
+            uses += c->ctx->tape->nodes[k]->in[j] == x;
+    return uses == 1;
+}
+
 hk_status hk__hand_grad(hk_op_call *c, int i, hk_tensor *g) {
-    hk_tensor *gin = hk_op_needs(c, i) ? c->gin[i] : NULL;
-    if (!g || !gin || !gin->clean || gin->step == 0 || !hk__is_contiguous(g) ||
-        !hk_shape_equal(g->shape, gin->shape))
+    if (!g || !hk_op_needs(c, i) || !hk__is_contiguous(g) ||
+        !hk_shape_equal(g->shape, c->gin[i]->shape) || !is_sole_source(c, i))
         return hk_op_add_grad(c, i, g);
-    gin->data = g->data;
-    gin->clean = false;
+    c->gin[i]->data = g->data;
+    c->gin[i]->clean = false;
     return c->ctx->status;
 }
 

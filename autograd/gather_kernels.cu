@@ -165,22 +165,15 @@ struct scatter_job {
     int64_t accumulate;
 };
 
-template <int N> struct lanes_of {
-    hk_real v[N];
-};
-template <> struct alignas(16) lanes_of<LANES> {
-    hk_real v[LANES];
-};
-
 enum { FLIGHT = 8 }; /* rows that are read before they are added: one may be asked for very often */
 
 /* Adds rows row[] of g, in order; those that are negative are none. g: where the thread's elements of row 0 are. */
 template <int N>
-static __device__ inline void add(lanes_of<N> *sum, const hk_real *g, int64_t n, const int64_t *row) {
-    lanes_of<N> term[FLIGHT];
+static __device__ inline void add(hk__vector<hk_real, N> *sum, const hk_real *g, int64_t n, const int64_t *row) {
+    hk__vector<hk_real, N> term[FLIGHT];
 #pragma unroll
     for (int f = 0; f < FLIGHT; f++)
-        if (row[f] >= 0) term[f] = *(const lanes_of<N> *)(g + row[f] * n);
+        if (row[f] >= 0) term[f] = *(const hk__vector<hk_real, N> *)(g + row[f] * n);
 #pragma unroll
     for (int f = 0; f < FLIGHT; f++)
         for (int l = 0; l < N; l++)
@@ -189,7 +182,8 @@ static __device__ inline void add(lanes_of<N> *sum, const hk_real *g, int64_t n,
 
 /* From the sorted places. A warp reads 32 of them at once. */
 template <int N>
-static __device__ inline void add_sorted(const scatter_job &s, int64_t row, const hk_real *g, bool live, lanes_of<N> *sum) {
+static __device__ inline void add_sorted(const scatter_job &s, int64_t row, const hk_real *g, bool live,
+                                         hk__vector<hk_real, N> *sum) {
     const int lane = threadIdx.x % HK__WARP;
     const int32_t end = s.end[row];
     for (int32_t first = s.begin[row]; first < end; first += HK__WARP) {
@@ -208,7 +202,8 @@ static __device__ inline void add_sorted(const scatter_job &s, int64_t row, cons
 
 /* From the list as it came. */
 template <int N>
-static __device__ inline void add_listed(const scatter_job &s, int64_t row, const hk_real *g, bool live, lanes_of<N> *sum) {
+static __device__ inline void add_listed(const scatter_job &s, int64_t row, const hk_real *g, bool live,
+                                         hk__vector<hk_real, N> *sum) {
     const int lane = threadIdx.x % HK__WARP;
     for (int64_t first = 0; first < s.j.count; first += HK__WARP) {
         const bool mine = first + lane < s.j.count && s.j.index[first + lane] == row;
@@ -231,17 +226,17 @@ template <int N> static __global__ void __launch_bounds__(THREADS) scatter(const
     if (row >= s.j.rows) return;
     const bool live = column < s.j.n;
     hk_real *to = s.out + row * s.j.n + column;
-    lanes_of<N> sum;
+    hk__vector<hk_real, N> sum;
     for (int l = 0; l < N; l++) sum.v[l] = live && s.accumulate ? to[l] : 0;
     if (s.place)
         add_sorted<N>(s, row, s.g + column, live, &sum);
     else
         add_listed<N>(s, row, s.g + column, live, &sum);
-    if (live) *(lanes_of<N> *)to = sum;
+    if (live) *(hk__vector<hk_real, N> *)to = sum;
 }
 
-/* Sorts the indices, into scratch memory. */
-static bool sort(hk_context *ctx, scatter_job *s) {
+/* Sorts the indices, into scratch memory. Where there is none, nothing more is launched. */
+static void sort(hk_context *ctx, scatter_job *s) {
     const int64_t n = s->j.count, blocks = (n + TILE - 1) / TILE, rows = s->j.rows;
     int32_t *keys[2], *places[2];
     for (int i = 0; i < 2; i++) {
@@ -250,7 +245,7 @@ static bool sort(hk_context *ctx, scatter_job *s) {
     }
     int32_t *count = (int32_t *)hk__gpu_scratch(ctx, (size_t)blocks * DIGITS * 4);
     int32_t *ends = (int32_t *)hk__gpu_scratch(ctx, (size_t)(rows + 1) * 2 * 4);
-    if (ctx->status != HK_OK) return false;
+    if (ctx->status != HK_OK) return;
     int turn = 0;
     sort_job j = {s->j.index, NULL, keys[0], places[0], count, n, rows, 0, (int32_t)blocks};
     for (; rows >> j.shift > 0 || j.shift == 0; j.shift += BITS, turn ^= 1) {
@@ -267,7 +262,6 @@ static bool sort(hk_context *ctx, scatter_job *s) {
     s->place = j.place;
     s->begin = ends;
     s->end = ends + rows + 1;
-    return true;
 }
 
 static void backward(hk_context *ctx, const hk__gather_job *j, const void *g, void *out, bool accumulate) {
@@ -278,7 +272,7 @@ static void backward(hk_context *ctx, const hk__gather_job *j, const void *g, vo
     s.pieces = (j->n + step - 1) / step;
     const unsigned blocks = hk__grid(j->rows * s.pieces, WARPS, 1);
     const hk__mark mark = hk__arena_mark(&ctx->gpu_scratch);
-    if (j->count > most_looks / (j->rows * s.pieces) && !sort(ctx, &s)) return;
+    if (j->count > most_looks / (j->rows * s.pieces)) sort(ctx, &s);
     if (whole)
         HK_LAUNCH(ctx, blocks, THREADS, 0, scatter<LANES>, s);
     else

@@ -126,8 +126,6 @@ static void loss_slope(hk_op_call *c, hk_tensor *out, hk_tensor *g, bool accumul
     hk__rows_run(c->ctx, &j.rows, loss_slope_block, &j);
 }
 
-/* A gradient that is the 1 of hk_backward itself means that nothing else leads to the logits: so nothing is added to the
-   slope, and a second backward finds it as it is. */
 static hk_status backward_on_gpu(hk_op_call *c) {
     if (!HK_ON_GPU(c->ctx) || !hk_op_needs(c, 0)) return c->ctx->status;
     hk_tensor *g = c->gout[0], *slope = c->out[1];

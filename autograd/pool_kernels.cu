@@ -26,6 +26,16 @@ struct pool_job {
 /* n things in one launch at most, so that they are counted in 32 bits. */
 static const int64_t most_at_once = (int64_t)1 << 30;
 
+/* The job of `most` planes of `all`, or what is left of them, from the first on. */
+static void some_planes(const pool_job *all, int64_t first, int64_t most, pool_job *job) {
+    const int64_t windows = first * all->rows.out * all->cols.out;
+    memcpy(job, all, sizeof *job);
+    job->planes = all->planes - first < most ? all->planes - first : most;
+    job->image += first * all->rows.in * all->cols.in;
+    job->pooled += windows;
+    if (job->winner) job->winner = (char *)job->winner + windows * (job->wide ? 4 : 1);
+}
+
 static __device__ inline unsigned thread_number() { return blockIdx.x * blockDim.x + threadIdx.x; }
 
 static __device__ inline hk_real minus_infinity() {
@@ -39,11 +49,9 @@ static __device__ inline hk_real minus_infinity() {
 /* --- windows of 2 x 2, one after the other; rows and columns are even ------------------------------------------------- */
 
 /* `lanes` elements side by side, of which `lanes` / 2 are a row of windows. */
-template <int lanes> struct alignas(lanes * sizeof(hk_real)) row_of { hk_real v[lanes]; };
-template <int lanes> struct alignas(lanes / 2 * sizeof(hk_real)) result_of {
-    hk_real v[lanes / 2];
-};
-template <int lanes> struct alignas(lanes / 2) places_of { uint8_t v[lanes / 2]; };
+template <int lanes> using row_of = hk__vector<hk_real, lanes>;
+template <int lanes> using result_of = hk__vector<hk_real, lanes / 2>;
+template <int lanes> using places_of = hk__vector<uint8_t, lanes / 2>;
 
 /* Whether a, the best so far, stays it when b comes. */
 static __device__ inline bool stays(hk_real a, hk_real b) { return !(b > a) && b == b; }
@@ -108,11 +116,7 @@ static void launch_2x2(hk_context *ctx, hk__pool2d_kind kind, const pool_job *al
     const int64_t most = most_at_once / groups_of_plane < 1 ? 1 : most_at_once / groups_of_plane;
     for (int64_t first = 0; first < all->planes; first += most) {
         pool_job job;
-        memcpy(&job, all, sizeof job);
-        job.planes = all->planes - first < most ? all->planes - first : most;
-        job.image += 4 * first * plane;
-        job.pooled += first * plane;
-        if (job.winner) job.winner = (uint8_t *)job.winner + first * plane;
+        some_planes(all, first, most, &job);
         const unsigned groups = (unsigned)(job.planes * groups_of_plane),
                        grid = hk__grid(groups, THREADS, 1);
         if (kind == HK__POOL2D_MAX_2X2)
@@ -141,6 +145,17 @@ static bool run_2x2(hk_context *ctx, hk__pool2d_kind kind, const pool_job *job) 
 
 /* --- any windows ---------------------------------------------------------------------------------------------------------- */
 
+/* Number n among planes of `rows` x `columns`. */
+struct spot {
+    int64_t plane, row, column;
+    __device__ spot(int64_t n, int64_t rows, int64_t columns) {
+        const int64_t line = hk__pool2d_quotient(n, columns);
+        plane = hk__pool2d_quotient(line, rows);
+        row = line - plane * rows;
+        column = n - line * columns;
+    }
+};
+
 /* Where in the plane the winner of window (i, j) stands; -1 if it has none. */
 static __device__ inline int64_t winner_of(const pool_job &job, int64_t window, int64_t i,
                                            int64_t j) {
@@ -157,10 +172,9 @@ static __device__ inline int64_t winner_of(const pool_job &job, int64_t window, 
 template <int kind> static __global__ void pool_any(const pool_job job, int64_t windows) {
     const int64_t window = thread_number();
     if (window >= windows) return;
-    const int64_t line = hk__pool2d_quotient(window, job.cols.out),
-                  j = window - line * job.cols.out;
-    const int64_t plane = hk__pool2d_quotient(line, job.rows.out), i = line - plane * job.rows.out;
-    const hk_real *x = job.image + plane * job.rows.in * job.cols.in;
+    const spot at_window(window, job.rows.out, job.cols.out);
+    const int64_t i = at_window.row, j = at_window.column;
+    const hk_real *x = job.image + at_window.plane * job.rows.in * job.cols.in;
     if (kind == HK__POOL2D_PICK) {
         const int64_t at = winner_of(job, window, i, j);
         job.pooled[window] = at < 0 ? 0 : x[at];
@@ -218,10 +232,9 @@ static __device__ inline int64_t place_in(const hk__pool2d_axis &a, int64_t at, 
 template <bool largest> static __global__ void spread_any(const pool_job job, int64_t elements) {
     const int64_t element = thread_number();
     if (element >= elements) return;
-    const int64_t line = hk__pool2d_quotient(element, job.cols.in),
-                  x = element - line * job.cols.in;
-    const int64_t plane = hk__pool2d_quotient(line, job.rows.in), y = line - plane * job.rows.in;
-    const int64_t first_window = plane * job.rows.out * job.cols.out;
+    const spot at(element, job.rows.in, job.cols.in);
+    const int64_t y = at.row, x = at.column,
+                  first_window = at.plane * job.rows.out * job.cols.out;
     const covering down(job.rows, y), right(job.cols, x);
     hk_real sum = job.accumulate ? job.image[element] : (hk_real)0;
     for (int64_t i = down.first; i <= down.last; i++) {
@@ -250,11 +263,7 @@ static void run_any(hk_context *ctx, hk__pool2d_kind kind, const pool_job *all) 
     const int64_t most = most_at_once / larger < 1 ? 1 : most_at_once / larger;
     for (int64_t first = 0; first < all->planes; first += most) {
         pool_job job;
-        memcpy(&job, all, sizeof job);
-        job.planes = all->planes - first < most ? all->planes - first : most;
-        job.image += first * in;
-        job.pooled += first * out;
-        if (job.winner) job.winner = (uint8_t *)job.winner + first * out * (job.wide ? 4 : 1);
+        some_planes(all, first, most, &job);
         const int64_t windows = job.planes * out, elements = job.planes * in;
         const unsigned grid = hk__grid(windows, THREADS, 1),
                        back_grid = hk__grid(elements, THREADS, 1);
@@ -300,9 +309,7 @@ static __global__ void mean_of_blocks(const pool_job job, int64_t n) {
 /* gx (+)= gy/n, `lanes` elements of a plane to a thread. */
 template <int lanes>
 static __global__ void spread_mean(const pool_job job, int64_t n, int64_t groups) {
-    struct alignas(lanes * sizeof(hk_real)) group {
-        hk_real v[lanes];
-    };
+    typedef hk__vector<hk_real, lanes> group;
     const int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
     if (i >= groups) return;
     const hk_real g = job.pooled[hk__pool2d_quotient(i * lanes, n)] / (hk_real)n;

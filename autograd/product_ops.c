@@ -1,9 +1,9 @@
 /* product_ops.c: matmul and affine.
    SPDX-License-Identifier: MIT */
+#include "affine.h"
+#include "gemm_kernels.h"
 #include "gpu.h"
 #include "product.h"
-#include "product_gpu.h"
-#include "tape.h"
 
 /* --- matmul: c = a · b ------------------------------------------------------------------------------- */
 
@@ -84,7 +84,7 @@ static hk_tensor *as_rows(hk_tensor *t) {
     return v;
 }
 
-static hk_status affine_forward(hk_op_call *c) {
+hk_status hk__affine_shape(hk_op_call *c, hk_shape *shape) {
     hk_tensor *x = c->in[0], *w = c->in[1], *b = c->n_in == 3 ? c->in[2] : NULL;
     HK_TRY(hk__need_real(c, 0, c->n_in - 1));
     if (w->shape.rank != 2 || x->shape.rank < 1)
@@ -94,31 +94,59 @@ static hk_status affine_forward(hk_op_call *c) {
         return hk__shapes_differ(c, "the last size of x is not that of w", x, w);
     if (b && (b->shape.rank != 1 || b->shape.dim[0] != out))
         return hk__shapes_differ(c, "the bias needs one element for each row of w", w, b);
-    hk_shape shape = x->shape;
-    shape.dim[shape.rank - 1] = out;
-    hk_tensor *y = hk_op_output(c, 0, x->dtype, shape);
-    hk_tensor *rows = as_rows(x), *y_rows = y ? as_rows(y) : NULL, *wt = hk__transposed(w);
-    if (b) b = hk_contiguous(b);
+    *shape = x->shape;
+    shape->dim[shape->rank - 1] = out;
+    return HK_OK;
+}
+
+hk_status hk__affine_into(hk_op_call *c, hk_tensor *y, hk__gpu_product *later) {
+    hk_tensor *rows = as_rows(c->in[0]), *y_rows = as_rows(y), *wt = hk__transposed(c->in[1]);
+    hk_tensor *b = c->n_in == 3 ? hk_contiguous(c->in[2]) : NULL;
     if (!rows || !y_rows || !wt || c->ctx->status != HK_OK) return c->ctx->status;
+    if (HK_ON_GPU(c->ctx) && later && hk__own_product_gpu(c->ctx, y_rows, rows, wt, false, later)) {
+        if (b) later->bias = b->data;
+        return c->ctx->status;
+    }
+    if (later) later->m = 0;
     return hk__product(c->ctx, y_rows, rows, wt, b, false);
 }
 
-/* Those of w and b, in one launch where possible. */
-static hk_status both_gradients(hk_op_call *c, hk_tensor *gw, bool accumulate, hk_tensor *g,
-                                hk_tensor *gt, hk_tensor *x) {
-    bool accumulate_b;
-    hk_tensor *gb = hk__grad_target(c, 2, &accumulate_b);
-    if (!gb) return c->ctx->status;
-    if (HK_ON_GPU(c->ctx) && hk__product_sums_gpu(c->ctx, gw, gt, x, accumulate, gb, accumulate_b))
-        return c->ctx->status;
-    HK_TRY(hk__product(c->ctx, gw, gt, x, NULL, accumulate));
-    hk__sum_to(c->ctx, gb, g, accumulate_b);
-    return c->ctx->status;
+static hk_status affine_forward(hk_op_call *c) {
+    hk_shape shape;
+    HK_TRY(hk__affine_shape(c, &shape));
+    hk_tensor *y = hk_op_output(c, 0, c->in[0]->dtype, shape);
+    return y ? hk__affine_into(c, y, NULL) : c->ctx->status;
+}
+
+int hk__affine_back_gpu(hk_op_call *c, hk_tensor *g, hk__gpu_product p[2]) {
+    hk_tensor *const *const gin = c->gin;
+    if (!HK_ON_GPU(c->ctx)) return 0;
+    if (!gin[1] || gin[0] == gin[1]) return 0;
+    hk_tensor *gb = c->n_in == 3 ? gin[2] : NULL;
+    if (gb && gb == gin[0]) return 0;
+    hk_tensor *rows = as_rows(g), *gt = rows ? hk__transposed(rows) : NULL, *x = as_rows(c->in[0]);
+    if (!gt || !x || !hk__own_product_gpu(c->ctx, gin[1], gt, x, !gin[1]->clean, &p[0])) return 0;
+    if (gb) p[0].sums = gb->data;
+    p[0].accumulate_sums = gb && !gb->clean;
+    if (gin[0]) {
+        hk_tensor *gx = as_rows(gin[0]);
+        if (!gx || !hk__own_product_gpu(c->ctx, gx, rows, c->in[1], !gin[0]->clean, &p[1]))
+            return 0;
+    }
+    for (int i = 0; i < c->n_in; i++)
+        if (gin[i]) gin[i]->clean = false;
+    return gin[0] ? 2 : 1;
 }
 
 /* y = x·wᵀ + b with g (rows, out): ∂L/∂x = g·w, ∂L/∂w = gᵀ·x, ∂L/∂b = Σ_rows g. */
-static hk_status affine_backward(hk_op_call *c) {
-    hk_tensor *g = as_rows(c->gout[0]);
+hk_status hk__affine_back(hk_op_call *c, hk_tensor *g) {
+    hk__gpu_product p[2];
+    const int n = HK_ON_GPU(c->ctx) ? hk__affine_back_gpu(c, g, p) : 0;
+    if (HK_ON_GPU(c->ctx) && n > 0) {
+        hk__gemm_gpu_tables[g->dtype]->run(c->ctx, n, p);
+        return c->ctx->status;
+    }
+    g = as_rows(g);
     if (!g) return c->ctx->status;
     bool accumulate;
     if (hk_op_needs(c, 0)) {
@@ -126,31 +154,38 @@ static hk_status affine_backward(hk_op_call *c) {
         if (!gx) return c->ctx->status;
         HK_TRY(hk__product(c->ctx, gx, g, c->in[1], NULL, accumulate));
     }
-    const bool bias = c->n_in == 3 && hk_op_needs(c, 2);
     if (hk_op_needs(c, 1)) {
         hk_tensor *gw = hk__grad_target(c, 1, &accumulate);
         hk_tensor *x = as_rows(c->in[0]), *gt = hk__transposed(g);
         if (!x || !gt) return c->ctx->status;
-        if (bias) return both_gradients(c, gw, accumulate, g, gt, x);
         HK_TRY(hk__product(c->ctx, gw, gt, x, NULL, accumulate));
     }
-    if (bias) HK_TRY(hk_op_add_grad(c, 2, g));
+    if (c->n_in == 3 && hk_op_needs(c, 2)) HK_TRY(hk_op_add_grad(c, 2, g));
     return c->ctx->status;
 }
 
-/* Direction of y: tx·wᵀ + x·twᵀ + tb. */
-static hk_status affine_jvp(hk_op_call *c) {
-    bool accumulate;
-    for (int i = 0; i < 2; i++) {
-        if (!c->tin[i]) continue;
-        hk_tensor *t = hk__tangent_target(c, 0, &accumulate), *x = i == 0 ? c->tin[0] : c->in[0];
-        hk_tensor *w = i == 0 ? c->in[1] : c->tin[1];
-        if (!t) return c->ctx->status;
-        hk_tensor *rows = as_rows(x), *t_rows = as_rows(t), *wt = hk__transposed(w);
-        if (!rows || !t_rows || !wt) return c->ctx->status;
-        HK_TRY(hk__product(c->ctx, t_rows, rows, wt, NULL, accumulate));
+static hk_status affine_backward(hk_op_call *c) { return hk__affine_back(c, c->gout[0]); }
+
+/* Of y: tx·wᵀ + x·twᵀ + tb. */
+hk_status hk__affine_along(hk_op_call *c, int i, hk_tensor *t, bool accumulate) {
+    if (i == 2) {
+        hk__copy(c->ctx, t, c->tin[2], accumulate);
+        return c->ctx->status;
     }
-    if (c->n_in == 3 && c->tin[2]) HK_TRY(hk_op_add_tangent(c, 0, c->tin[2]));
+    hk_tensor *x = i == 0 ? c->tin[0] : c->in[0], *w = i == 0 ? c->in[1] : c->tin[1];
+    hk_tensor *rows = as_rows(x), *t_rows = as_rows(t), *wt = hk__transposed(w);
+    if (!rows || !t_rows || !wt) return c->ctx->status;
+    return hk__product(c->ctx, t_rows, rows, wt, NULL, accumulate);
+}
+
+static hk_status affine_jvp(hk_op_call *c) {
+    for (int i = 0; i < c->n_in; i++) {
+        if (!c->tin[i]) continue;
+        bool accumulate;
+        hk_tensor *t = hk__tangent_target(c, 0, &accumulate);
+        if (!t) return c->ctx->status;
+        HK_TRY(hk__affine_along(c, i, t, accumulate));
+    }
     return c->ctx->status;
 }
 

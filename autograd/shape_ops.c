@@ -73,7 +73,7 @@ static hk_status reshape_forward(hk_op_call *c) {
     return c->ctx->status;
 }
 static hk_status reshape_backward(hk_op_call *c) {
-    return hk_op_add_grad(c, 0, reshaped(c->gout[0], c->in[0]->shape));
+    return hk__hand_grad(c, 0, reshaped(c->gout[0], c->in[0]->shape));
 }
 static hk_status reshape_jvp(hk_op_call *c) {
     return hk_op_add_tangent(c, 0, reshaped(c->tin[0], c->out[0]->shape));

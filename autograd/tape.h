@@ -56,7 +56,7 @@ bool hk__carries_gradients(const hk_tensor *t);
 /* The gradient of input i, to be written by a kernel in full: added to if *accumulate, else overwritten.
    NULL if it is not needed. */
 hk_tensor *hk__grad_target(hk_op_call *c, int i, bool *accumulate);
-/* As hk_op_add_grad, but g becomes the gradient itself where it can: others may add to it there. */
+/* As hk_op_add_grad, but where nothing else leads to the input, g is its gradient from now on, without a copy. */
 hk_status hk__hand_grad(hk_op_call *c, int i, hk_tensor *g);
 /* The same for the direction of output k, created on first use. NULL on error. */
 hk_tensor *hk__tangent_target(hk_op_call *c, int k, bool *accumulate);

@@ -21,8 +21,18 @@
 #define HK_UNPOISON(p, n) ((void)(p), (void)(n))
 #endif
 
-/* Large enough that a small network's step fits into the first one. */
-enum { HK_FIRST_CHUNK = 1 << 18 };
+/* The emulated GPU's checked build does the same for the device's memory, and wants gaps, in which nothing may lie. */
+#ifdef HK_EMULATED_CHECKS
+void emulated_memory(const void *p, size_t bytes, int live);
+enum { HK_GAP = HK_ALIGN };
+#else
+#define emulated_memory(p, n, live) ((void)(p), (void)(n))
+enum { HK_GAP = 0 };
+#endif
+
+/* Large enough that a small network's step fits into the first one. Chunks double what there is, until that would take
+   memory which others need before the first step ends. */
+enum { HK_FIRST_CHUNK = 1 << 18, HK_MOST_GROWTH = 1 << 30 };
 
 struct hk__chunk {
     hk__chunk *next;
@@ -44,7 +54,10 @@ void hk__free(void *p) { free(p); }
 static bool on_host(const hk__chunk *chunk) { return !chunk->source.alloc; }
 
 static void poison(const hk__chunk *chunk, size_t from) {
-    if (on_host(chunk)) HK_POISON(chunk->bytes + from, chunk->size - from);
+    if (on_host(chunk))
+        HK_POISON(chunk->bytes + from, chunk->size - from);
+    else
+        emulated_memory(chunk->bytes + from, chunk->size - from, false);
 }
 
 static hk__chunk *chunk_new(const hk__chunk_source *source, size_t size) {
@@ -83,12 +96,14 @@ static hk__chunk *append(hk__arena *arena, size_t size) {
 
 void *hk__arena_alloc(hk__arena *arena, size_t bytes) {
     if (bytes > SIZE_MAX / 2) return NULL;
-    const size_t size = bytes == 0 ? HK_ALIGN : (bytes + HK_ALIGN - 1) / HK_ALIGN * HK_ALIGN;
+    const size_t size =
+        (bytes == 0 ? HK_ALIGN : (bytes + HK_ALIGN - 1) / HK_ALIGN * HK_ALIGN) + HK_GAP;
     hk__chunk *chunk = arena->current;
     if (!chunk) chunk = arena->first;
     while (chunk && chunk->size - chunk->used < size) chunk = chunk->next;
     if (!chunk) {
         size_t grow = arena->used > HK_FIRST_CHUNK ? arena->used : HK_FIRST_CHUNK;
+        if (grow > HK_MOST_GROWTH) grow = HK_MOST_GROWTH;
         if (grow < size) grow = size;
         chunk = append(arena, grow);
         if (!chunk && grow > size) chunk = append(arena, size);
@@ -99,7 +114,10 @@ void *hk__arena_alloc(hk__arena *arena, size_t bytes) {
     arena->current = chunk;
     arena->used += size;
     if (arena->used > arena->most) arena->most = arena->used;
-    if (on_host(chunk)) HK_UNPOISON(p, size);
+    if (on_host(chunk))
+        HK_UNPOISON(p, size);
+    else
+        emulated_memory(p, bytes, true);
     return p;
 }
 

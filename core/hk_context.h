@@ -77,8 +77,8 @@ HK_API HK_WARN_UNUSED hk_status hk_step_end(hk_context *ctx);
    as a whole: fn is not called then. What changes from step to step all the same (the batch, the rate, Adam's
    corrections, random draws) is taken care of. So fn must do the same each time, but for that, and leave counting to
    its caller. A step is not replayed if it calls hooks, is under the NaN guard, reads or writes tensors from the
-   host, or if its batch has another size; hk_step_why says so. fn's status, if it is not HK_OK, is the sticky error of
-   the context. Returns the sticky status. */
+   host, waits for the GPU, ends a step itself, or if its batch has another size; hk_step_why says so. fn's status,
+   if it is not HK_OK, is the sticky error of the context. Returns the sticky status. */
 typedef hk_status hk_step_fn(hk_context *ctx, void *arg);
 HK_API HK_WARN_UNUSED hk_status hk_step_run(hk_context *ctx, hk_step_fn *fn, void *arg);
 /* Why the last step of hk_step_run was not replayed, in some words; NULL if it was. */

@@ -41,12 +41,17 @@ double hk_random_uniform(hk_random stream, uint64_t index) {
     return (double)(hk_random_bits(stream, index) >> 8) * 0x1p-24;
 }
 
-uint64_t hk_random_below(hk_random stream, uint64_t index, uint64_t bound) {
-    uint32_t word[4];
-    hk__philox(stream.key, index / 2, stream.moment, word);
+/* Draws 2i and 2i+1 share a block. */
+static uint64_t below(const uint32_t *word, uint64_t index, uint64_t bound) {
     const uint64_t half = index % 2 * 2;
     const uint64_t bits = (uint64_t)word[half] << 32 | word[half + 1];
     return (uint64_t)(((wide)bits * bound) >> 64);
+}
+
+uint64_t hk_random_below(hk_random stream, uint64_t index, uint64_t bound) {
+    uint32_t word[4];
+    hk__philox(stream.key, index / 2, stream.moment, word);
+    return below(word, index, bound);
 }
 
 double hk_random_normal(hk_random stream, uint64_t index) {
@@ -59,9 +64,11 @@ double hk_random_normal(hk_random stream, uint64_t index) {
 }
 
 void hk_random_permutation(hk_random stream, int64_t n, int64_t *order) {
+    uint32_t word[4] = {0};
     for (int64_t i = 0; i < n; i++) order[i] = i;
     for (int64_t i = n - 1; i > 0; i--) { /* Fisher-Yates */
-        const int64_t j = (int64_t)hk_random_below(stream, (uint64_t)i, (uint64_t)i + 1);
+        if (i % 2 == 1 || i == n - 1) hk__philox(stream.key, (uint64_t)i / 2, stream.moment, word);
+        const int64_t j = (int64_t)below(word, (uint64_t)i, (uint64_t)i + 1);
         const int64_t t = order[i];
         order[i] = order[j];
         order[j] = t;

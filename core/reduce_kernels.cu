@@ -12,6 +12,7 @@
 
 #include "launch.cuh"
 #include "real.h"
+#include "reduce_axes.cuh"
 
 namespace { /* each stamp has its own */
 
@@ -26,13 +27,6 @@ enum {
 
 enum kind { SUM, MAX, SQUARES };
 
-/* Axes, the one with the smallest stride last, joined where strides allow. */
-struct axes_list {
-    int64_t count, rank;
-    int64_t dim[HK_MAX_RANK], x[HK_MAX_RANK], out[HK_MAX_RANK];
-    double inverse[HK_MAX_RANK]; /* 1/dim */
-};
-
 struct job {
     axes_list kept, reduced;
     const void *x;
@@ -42,30 +36,6 @@ struct job {
     int64_t parts, part; /* steps of a part */
     int32_t team, accumulate;
 };
-
-/* --- places ------------------------------------------------------------------------------------------------------- */
-
-/* *rest / dim stays there, the remainder is returned. A division of 64 bits would be a call, around which a kernel
-   spills its registers: beyond 32 bits a product with 1/dim finds the quotient, or its neighbour. */
-static __device__ inline int64_t split(int64_t *rest, int64_t dim, double inverse) {
-    const int64_t all = *rest;
-    if ((all | dim) >> 32 == 0) {
-        const uint32_t q = (uint32_t)all / (uint32_t)dim;
-        *rest = q;
-        return (uint32_t)all - q * (uint32_t)dim;
-    }
-    int64_t q = (int64_t)((double)all * inverse);
-    if (q * dim > all) q--;
-    if (all - q * dim >= dim) q++;
-    *rest = q;
-    return all - q * dim;
-}
-
-static __device__ inline int64_t place(const axes_list &l, const int64_t *stride, int64_t i) {
-    int64_t at = 0;
-    for (int a = (int)l.rank - 1; a > 0; a--) at += split(&i, l.dim[a], l.inverse[a]) * stride[a];
-    return l.rank > 0 ? at + i * stride[0] : 0;
-}
 
 /* --- what is done with elements ------------------------------------------------------------------------------------- */
 
@@ -87,17 +57,10 @@ static __device__ inline void put(const job &j, int64_t output, int64_t at, int6
     *y = j.accumulate ? *y + v : v;
 }
 
-template <class T, int N> struct lanes_of {
-    T v[N];
-};
-template <class T> struct alignas(16) lanes_of<T, hk__vector<T>::lanes> {
-    T v[hk__vector<T>::lanes];
-};
-
 /* Walks from `step` to `end` by `by`, N elements to a step, which at(step) finds; adds to total[]. */
 template <int KIND, class T, int N, class At>
 static __device__ inline void walk(int64_t step, int64_t end, int64_t by, At at, double *total) {
-    typedef lanes_of<T, N> lanes;
+    typedef hk__vector<T, N> lanes;
     while (step < end) {
         T sum[N];
 #pragma unroll
@@ -132,7 +95,7 @@ static __device__ inline void walk_reduced(const axes_list &l, const T *x, int64
     if (l.rank <= 1)
         walk<KIND, T, N>(step, end, by, [=](int64_t s) { return x + s * stride; }, total);
     else
-        walk<KIND, T, N>(step, end, by, [&](int64_t s) { return x + place(l, l.x, s * elements); }, total);
+        walk<KIND, T, N>(step, end, by, [&](int64_t s) { return x + axes_place(l, l.x, s * elements); }, total);
 }
 
 /* --- rows --------------------------------------------------------------------------------------------------------- */
@@ -142,8 +105,7 @@ template <int KIND> static __device__ inline double join_team(double x, int team
     __shared__ double room[HK__WARP];
     const auto joined = [](double a, double b) { return join<KIND>(a, b); };
     if (team > HK__WARP) return hk__block_join(x, joined, start<KIND, double>(), room);
-    for (int away = team / 2; away > 0; away /= 2) x = join<KIND>(x, __shfl_xor_sync(0xffffffffu, x, away));
-    return x;
+    return hk__warp_join(x, joined, team);
 }
 
 /* N elements at once lie side by side, and so do the teams' outputs in a block. */
@@ -152,13 +114,13 @@ template <int KIND, class T, int N> static __global__ void __launch_bounds__(THR
     const int64_t output = blockIdx.x * (int64_t)(THREADS / j.team) + threadIdx.x / j.team, part = blockIdx.y;
     const int64_t steps = j.reduced.count / N, first = part * j.part;
     const int64_t end = output >= j.kept.count ? 0 : first + j.part < steps ? first + j.part : steps;
-    const T *x = (const T *)j.x + (end > 0 ? place(j.kept, j.kept.x, output) : 0);
+    const T *x = (const T *)j.x + (end > 0 ? axes_place(j.kept, j.kept.x, output) : 0);
     double total[N];
     for (int l = 0; l < N; l++) total[l] = start<KIND, double>();
     walk_reduced<KIND, T, N>(j.reduced, x, N, first + t, end, j.team, total);
     for (int l = 1; l < N; l++) total[0] = join<KIND>(total[0], total[l]);
     const double result = join_team<KIND>(total[0], j.team);
-    if (t == 0 && end > 0) put(j, output, j.partial ? 0 : place(j.kept, j.kept.out, output), part, result);
+    if (t == 0 && end > 0) put(j, output, j.partial ? 0 : axes_place(j.kept, j.kept.out, output), part, result);
 }
 
 /* --- columns ------------------------------------------------------------------------------------------------------ */
@@ -176,7 +138,7 @@ template <int KIND, int N> static __global__ void __launch_bounds__(THREADS) col
     double total[N];
     for (int l = 0; l < N; l++) total[l] = start<KIND, double>();
     if (unit < units) {
-        const hk_real *x = (const hk_real *)j.x + place(kept, kept.x, output);
+        const hk_real *x = (const hk_real *)j.x + axes_place(kept, kept.x, output);
         walk_reduced<KIND, hk_real, N>(j.reduced, x, 1, first + threadIdx.y, stop, blockDim.y, total);
     }
     for (int l = 0; l < N; l++) room[(threadIdx.y * blockDim.x + threadIdx.x) * N + l] = total[l];
@@ -185,7 +147,7 @@ template <int KIND, int N> static __global__ void __launch_bounds__(THREADS) col
     for (int l = 0; l < N; l++) {
         double sum = room[threadIdx.x * N + l];
         for (unsigned y = 1; y < blockDim.y; y++) sum = join<KIND>(sum, room[(y * blockDim.x + threadIdx.x) * N + l]);
-        put(j, output + l, j.partial ? 0 : place(kept, kept.out, output + l), part, sum);
+        put(j, output + l, j.partial ? 0 : axes_place(kept, kept.out, output + l), part, sum);
     }
 }
 
@@ -203,7 +165,7 @@ static __global__ void __launch_bounds__(THREADS) argmax(const job j) {
     const int64_t output = blockIdx.x * (int64_t)(THREADS / j.team) + threadIdx.x / j.team;
     const bool live = output < j.kept.count;
     const int64_t n = live ? j.reduced.count : 0, stride = j.reduced.rank > 0 ? j.reduced.x[0] : 0;
-    const hk_real *x = (const hk_real *)j.x + (live ? place(j.kept, j.kept.x, output) : 0);
+    const hk_real *x = (const hk_real *)j.x + (live ? axes_place(j.kept, j.kept.x, output) : 0);
     hk_real most = -INFINITY;
     int32_t best = INT32_MAX;
     for (int64_t i = t; i < n; i += j.team) {
@@ -215,7 +177,7 @@ static __global__ void __launch_bounds__(THREADS) argmax(const job j) {
         const int32_t i = __shfl_xor_sync(0xffffffffu, best, away);
         if (beats(v, i, most, best)) most = v, best = i;
     }
-    if (live && t == 0) ((int32_t *)j.out)[place(j.kept, j.kept.out, output)] = best;
+    if (live && t == 0) ((int32_t *)j.out)[axes_place(j.kept, j.kept.out, output)] = best;
 }
 
 /* --- the first that is not finite ------------------------------------------------------------------------------------ */
@@ -230,7 +192,7 @@ static __global__ void __launch_bounds__(THREADS) nonfinite(const axes_list all,
     int64_t first = INT64_MAX;
     const int64_t by = (int64_t)gridDim.x * THREADS;
     for (int64_t i = blockIdx.x * (int64_t)THREADS + threadIdx.x; i < all.count && first == INT64_MAX; i += by)
-        if (!isfinite(x[place(all, all.x, i)])) first = i;
+        if (!isfinite(x[axes_place(all, all.x, i)])) first = i;
     first = hk__block_join(first, earlier(), INT64_MAX, room);
     if (threadIdx.x == 0) found[blockIdx.x] = first;
 }
@@ -239,35 +201,6 @@ static __global__ void __launch_bounds__(THREADS) nonfinite(const axes_list all,
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-/* How far apart, for sorting: a broadcast axis (stride 0) is never the inner one. */
-static int64_t distance(int64_t stride) { return stride == 0 ? INT64_MAX : stride; }
-
-static void push(axes_list *l, int64_t dim, int64_t x, int64_t out) {
-    int at = (int)l->rank++;
-    l->count *= dim;
-    for (; at > 0 && distance(l->x[at - 1]) < distance(x); at--) {
-        l->dim[at] = l->dim[at - 1];
-        l->x[at] = l->x[at - 1];
-        l->out[at] = l->out[at - 1];
-    }
-    l->dim[at] = dim;
-    l->x[at] = x;
-    l->out[at] = out;
-}
-
-static void collapse(axes_list *l) {
-    int n = 0;
-    for (int i = 0; i < l->rank; i++) {
-        const bool joins = n > 0 && l->x[n - 1] == l->x[i] * l->dim[i] && l->out[n - 1] == l->out[i] * l->dim[i];
-        l->dim[n - joins] = joins ? l->dim[n - 1] * l->dim[i] : l->dim[i];
-        l->x[n - joins] = l->x[i];
-        l->out[n - joins] = l->out[i];
-        n += !joins;
-    }
-    l->rank = n;
-    for (int i = 0; i < n; i++) l->inverse[i] = 1.0 / (double)l->dim[i];
-}
 
 static bool divisible(const axes_list *l, int64_t axes) {
     for (int i = 0; i < axes; i++)
@@ -329,8 +262,8 @@ static void cut(job *j, int64_t blocks, int64_t steps, int64_t threads) {
 
 /* Runs j; its results go to `results` in double, or to the output. False if out of memory. */
 static bool run(hk_context *ctx, int kind, job *j, double *results) {
-    const int64_t kept_last = j->kept.rank > 0 ? distance(j->kept.x[j->kept.rank - 1]) : INT64_MAX;
-    const int64_t reduced_last = j->reduced.rank > 0 ? distance(j->reduced.x[j->reduced.rank - 1]) : INT64_MAX;
+    const int64_t kept_last = j->kept.rank > 0 ? axes_distance(j->kept.x[j->kept.rank - 1]) : INT64_MAX;
+    const int64_t reduced_last = j->reduced.rank > 0 ? axes_distance(j->reduced.x[j->reduced.rank - 1]) : INT64_MAX;
     const bool down = kept_last < reduced_last && j->reduced.count > 1;
     const bool vectors = down ? whole(j, &j->kept, &j->reduced) : whole(j, &j->reduced, &j->kept);
     dim3 grid, block;
@@ -381,15 +314,15 @@ static bool reduce(hk_context *ctx, hk__reduction kind, hk_tensor *out, hk_tenso
     j.kept.count = j.reduced.count = 1;
     for (int a = 0; a < x->shape.rank; a++)
         if (x->shape.dim[a] > 1)
-            push(axes >> a & 1 ? &j.reduced : &j.kept, x->shape.dim[a], x->stride[a],
+            axes_push(axes >> a & 1 ? &j.reduced : &j.kept, x->shape.dim[a], x->stride[a],
                  axes >> a & 1 ? 0 : out->stride[a]);
-    collapse(&j.kept);
+    axes_collapse(&j.kept);
     if (kind == HK__ARGMAX) {
         launch_argmax(ctx, &j);
         return ctx->status == HK_OK;
     }
     for (int a = 0; a < j.reduced.rank; a++) j.reduced.out[a] = j.reduced.x[a]; /* they do not stand in the way */
-    collapse(&j.reduced);
+    axes_collapse(&j.reduced);
     return run(ctx, kind == HK__MAX ? MAX : SUM, &j, NULL);
 }
 
@@ -408,16 +341,17 @@ static int64_t first_nonfinite(hk_context *ctx, hk_tensor *x) {
     axes_list all;
     memset(&all, 0, sizeof all);
     all.count = hk_shape_count(x->shape);
+    if (all.count == 0) return -1;
     all.rank = x->shape.rank;
     memcpy(all.dim, x->shape.dim, sizeof *all.dim * (size_t)x->shape.rank);
     memcpy(all.x, x->stride, sizeof *all.x * (size_t)x->shape.rank);
     memcpy(all.out, x->stride, sizeof *all.x * (size_t)x->shape.rank);
-    collapse(&all);
+    axes_collapse(&all);
     int64_t found[MANY], first = INT64_MAX;
     const unsigned blocks = (unsigned)least(ceil_div(all.count, THREADS), MANY);
     const hk__mark mark = hk__arena_mark(&ctx->gpu_scratch);
     int64_t *place = (int64_t *)hk__gpu_scratch(ctx, sizeof found);
-    if (!place || all.count == 0) return -1;
+    if (!place) return -1;
     HK_LAUNCH(ctx, blocks, THREADS, 0, nonfinite, all, (const hk_real *)x->data, place);
     hk__gpu_read(ctx, found, place, blocks * sizeof *found);
     hk__arena_rewind(&ctx->gpu_scratch, mark);

@@ -64,7 +64,9 @@ void hk__host_done(hk_tensor *t, const void *room);
 /* t with its elements as hk__host_view gives them, for hk__number_at; data NULL with the sticky error. */
 hk_tensor hk__near(hk_tensor *t);
 
-/* Element i of a contiguous f32 or f64 tensor, in memory of the host. */
+/* Element i of a contiguous tensor, wherever it lies; waits for a GPU. NaN with the sticky error. */
+double hk__element(const hk_tensor *t, int64_t i);
+/* The same of f32 or f64, in memory of the host. */
 static inline double hk__number_at(const hk_tensor *t, int64_t i) {
     return t->dtype == HK_F64 ? ((const double *)t->data)[i] : (double)((const float *)t->data)[i];
 }

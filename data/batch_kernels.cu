@@ -11,11 +11,6 @@ namespace { /* each stamp has its own */
 
 enum { BLOCK = 256 };
 
-/* N elements that are loaded or stored at once. */
-template <class T, int N> struct alignas(sizeof(T) * N > 16 ? 16 : sizeof(T) * N) pack {
-    T v[N];
-};
-
 struct gather {
     const void *items;
     const int32_t *labels;
@@ -34,12 +29,12 @@ template <class T, int N> static __global__ void gather_batch(gather g) {
     if (t >= all) return;
     const int64_t i = all <= UINT32_MAX ? (uint32_t)t / (uint32_t)g.packs : t / g.packs;
     const int64_t k = t - i * g.packs, item = g.order ? g.order[(int64_t)*g.place + i] : i;
-    const pack<T, N> in = ((const pack<T, N> *)g.items)[item * g.packs + k];
+    const hk__vector<T, N> in = ((const hk__vector<T, N> *)g.items)[item * g.packs + k];
     const hk_real scale = (hk_real)g.scale, shift = (hk_real)g.shift;
-    pack<hk_real, N> out;
+    hk__vector<hk_real, N> out;
     for (int n = 0; n < N; n++)
         out.v[n] = g.scaled ? (hk_real)in.v[n] * scale + shift : (hk_real)in.v[n];
-    ((pack<hk_real, N> *)g.x)[t] = out;
+    ((hk__vector<hk_real, N> *)g.x)[t] = out;
     if (k == 0) g.y[i] = g.labels ? g.labels[item] : 0;
 }
 

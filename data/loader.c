@@ -24,6 +24,8 @@ struct hk_loader {
     int cells;
     int64_t *order_there;
     int64_t *numbers; /* `order` as numbers in the root; NULL: they are the same */
+    /* The order of an epoch to come, drawn while the GPU is busy with the end of the one before; NULL: of none. */
+    int64_t *coming, coming_epoch;
 };
 
 static void destroy(hk__object *object) {
@@ -32,6 +34,7 @@ static void destroy(hk__object *object) {
     hk__free(loader->stream);
     hk__free(loader->order);
     hk__free(loader->numbers);
+    hk__free(loader->coming);
     if (loader->order_there) hk__values_free(object->ctx, loader->order_there);
     if (HK_ON_GPU(object->ctx) && loader->cells > 0)
         hk__gpu_cells_give(object->ctx, loader->cells, HK__BATCH_CELLS);
@@ -49,8 +52,10 @@ static hk_status open_on_gpu(hk_loader *loader) {
     loader->cells = hk__gpu_cells_take(ctx, HK__BATCH_CELLS);
     if (ds->root->cls.get) return ctx->status;
     loader->order_there = hk__values_alloc(ctx, bytes, false);
+    if (loader->shuffle) loader->coming = hk__alloc(bytes, false);
     if (ds->index) loader->numbers = hk__alloc(bytes, false);
-    if (!loader->order_there || (ds->index && !loader->numbers))
+    if (!loader->order_there || (ds->index && !loader->numbers) ||
+        (loader->shuffle && !loader->coming))
         return hk_fail(ctx, HK_ERR_MEMORY, "loader", "no memory for the order of %lld items",
                        (long long)ds->count);
     loader->object.prepare = prepare;
@@ -89,7 +94,7 @@ hk_loader *hk_loader_create(hk_dataset *ds, const hk_loader_config *config) {
     loader->ds = ds;
     loader->batch = c.batch ? c.batch : 64;
     loader->shuffle = c.shuffle;
-    loader->order_epoch = -1;
+    loader->order_epoch = loader->coming_epoch = -1;
     if (!HK_ON_GPU(ctx) || open_on_gpu(loader) == HK_OK) return loader;
     hk_loader_destroy(loader);
     return NULL;
@@ -111,13 +116,29 @@ static void upload_order(hk_loader *loader) {
     if (ctx->status != HK_OK) loader->order_epoch = -1; /* tried again with the batch */
 }
 
+static void draw_order(const hk_loader *loader, int64_t epoch, int64_t *order) {
+    const uint64_t seed = loader->object.ctx->config.seed;
+    const hk_random stream = hk_random_stream(seed, loader->stream, (uint64_t)epoch);
+    hk_random_permutation(stream, loader->ds->count, order);
+}
+
+static void draw_ahead(hk_loader *loader) {
+    if (!loader->coming || loader->coming_epoch == loader->epoch + 1) return;
+    loader->coming_epoch = loader->epoch + 1;
+    draw_order(loader, loader->coming_epoch, loader->coming);
+}
+
 /* Brings `order` to the current epoch. */
 static void set_order(hk_loader *loader) {
     const int64_t n = loader->ds->count, before = loader->order_epoch;
     if (loader->shuffle && loader->order_epoch != loader->epoch) {
-        const uint64_t seed = loader->object.ctx->config.seed;
-        const hk_random stream = hk_random_stream(seed, loader->stream, (uint64_t)loader->epoch);
-        hk_random_permutation(stream, n, loader->order);
+        if (loader->coming && loader->coming_epoch == loader->epoch) {
+            int64_t *const order = loader->coming;
+            loader->coming = loader->order;
+            loader->order = order;
+        } else {
+            draw_order(loader, loader->epoch, loader->order);
+        }
     } else if (loader->order_epoch < 0) {
         for (int64_t i = 0; i < n; i++) loader->order[i] = i;
     }
@@ -163,6 +184,7 @@ static bool prepare(hk__object *object) {
 static void replayed(hk__object *object) {
     hk_loader *loader = (hk_loader *)object;
     loader->next += usual_size(loader);
+    if (next_size(loader) != usual_size(loader)) draw_ahead(loader);
 }
 
 bool hk_loader_next(hk_loader *loader, hk_batch *batch) {

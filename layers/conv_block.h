@@ -11,7 +11,7 @@ HK_BEGIN_DECLS
    with fixed parameters, and a max pooling of 2 x 2 without padding. None while somebody looks in: a hook, the NaN
    guard. */
 int hk__conv_block_length(hk_module *const *members, int count);
-/* Runs them: the same bits as one after the other; on a GPU sums may be in another order. */
+/* Runs them: the same bits as one after the other. */
 hk_tensor *hk__conv_block_forward(hk_module *const *members, hk_tensor *x);
 
 HK_END_DECLS

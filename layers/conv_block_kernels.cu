@@ -85,7 +85,7 @@ static void forward(hk_context *ctx, const hk__conv *given, int row, const doubl
     job.windows = (int)(c->oh / 2 * (c->ow / 2));
     for (int k = 0; k < HK_ACTIVATION_MAX_PARAMS; k++) job.param[k] = (hk_real)param[k];
     const int64_t most = hk__conv_images(c), each = c->groups * c->oc * job.windows;
-    /* As without activation and pooling: for what a tile's slices are, and so for the bits. */
+    /* As without activation and pooling: a tile's slices, and so the bits, follow from them. */
     const int64_t steps = hk__conv_is_depthwise(c) ? 1 : c->ic * c->kh * c->kw;
     for (int64_t first = 0; first < c->n; first += most) {
         job.images = (int)(c->n - first < most ? c->n - first : most);

@@ -48,6 +48,14 @@ static const hk_module_class linear_class = {.name = "linear",
                                              .shape = linear_shape,
                                              .forward = linear_forward};
 
+bool hk__is_linear(const hk_module *m, hk_tensor **weight, hk_tensor **bias) {
+    if (m->cls != &linear_class) return false;
+    const linear *l = m->state;
+    *weight = l->weight;
+    *bias = l->bias;
+    return true;
+}
+
 static hk_module *create(hk_context *ctx, int64_t in, int64_t out, bool has_bias) {
     const linear l = {.in = in, .out = out, .has_bias = has_bias};
     if (in < 1 || out < 1) {

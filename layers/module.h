@@ -75,11 +75,12 @@ hk_status hk__list_buffers(hk_module *root);
 /* Calls the hooks of m on that list of its two; whether any would be called (hooks.c). */
 void hk__run_hooks(hk_module *m, hk__hooks *list, hk_tensor *x, hk_tensor *y);
 bool hk__is_hooked(const hk_module *m);
-/* What a fused group must know of its members (conv_block.c). Whether m is a conv2d, and if so its settings, weight
-   and bias (or HK_NO_BIAS); an activation that is a function of an element with fixed parameters; a max pooling of
-   2 x 2 without padding. */
+/* What a fused group must know of its members (conv_block.c, linear_block.c). Whether m is a conv2d, and if so its
+   settings, weight and bias (or HK_NO_BIAS); a linear layer; an activation that is a function of an element with fixed
+   parameters; a max pooling of 2 x 2 without padding. */
 bool hk__is_conv2d(const hk_module *m, hk_conv2d_config *config, hk_tensor **weight,
                    hk_tensor **bias);
+bool hk__is_linear(const hk_module *m, hk_tensor **weight, hk_tensor **bias);
 bool hk__is_plain_activation(const hk_module *m);
 const hk_activation_spec *hk__activation_spec_of(const hk_module *m);
 bool hk__is_max_pool_2x2(const hk_module *m);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "conv_block.h"
+#include "linear_block.h"
 
 static const hk_module_class sequential_class;
 
@@ -42,9 +43,13 @@ static hk_status sequential_build(hk_module *m, void *state, hk_shape in, hk_sha
 static hk_tensor *sequential_forward(hk_module *m, void *state, hk_tensor *x) {
     (void)state;
     for (int i = 0; i < m->n_children;) {
-        const int block = hk__conv_block_length(m->children + i, m->n_children - i);
-        x = block ? hk__conv_block_forward(m->children + i, x) : hk_forward(m->children[i], x);
-        i += block ? block : 1;
+        hk_module *const *members = m->children + i;
+        const int conv = hk__conv_block_length(members, m->n_children - i);
+        const int linear = conv ? 0 : hk__linear_block_length(members, m->n_children - i);
+        x = conv     ? hk__conv_block_forward(members, x)
+            : linear ? hk__linear_block_forward(members, x)
+                     : hk_forward(members[0], x);
+        i += conv ? conv : linear ? linear : 1;
     }
     return x;
 }

@@ -29,23 +29,28 @@ run() {
     "$program" "$@" >out 2>err
     code=$?
 }
-# good OPTION...: exit code 0, nothing on stderr, and lines that fit.
-good() {
+# wide OPTION...: exit code 0, nothing on stderr. good: and lines that fit.
+wide() {
     run "$@"
     ok "exit code of $*" [ "$code" = 0 ]
     ok "nothing on stderr for $*" [ ! -s err ]
+}
+good() {
+    wide "$@"
     ok "80 columns for $*" [ -z "$(grep -vF "$program" out | awk 'length($0) > 80')" ]
 }
-# bad CULPRIT OPTION...: exit code 2, and one line on stderr that names the culprit.
-bad() {
-    culprit=$1
-    shift
+# refused NAME CULPRIT OPTION...: exit code 2, and one line on stderr that has the program's name and the culprit.
+refused() {
+    called=$1
+    culprit=$2
+    shift 2
     run "$@"
     ok "exit code of $*" [ "$code" = 2 ]
     ok "one line for $*" [ "$(lines err)" = 1 ]
     ok "the culprit of $*" has "$culprit" err
-    ok "the program's name for $*" has "$(basename "$program"): " err
+    ok "the program's name for $*" has "$called" err
 }
+bad() { refused "$(basename "$program"): " "$@"; }
 # done_if_more_than N: the verdict; a test that stopped checking half way has failed too.
 done_if_more_than() {
     echo "$checks checks, $failures failed"

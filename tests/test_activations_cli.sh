@@ -7,19 +7,9 @@ set -u
 program=$1
 . "$(dirname "$0")/cli.sh"
 # Unlike those of training programs, its tables may be wider than 80 columns, and bad input leaves stdout empty.
-good() {
-    run "$@"
-    ok "exit code of $*" [ "$code" = 0 ]
-    ok "nothing on stderr for $*" [ ! -s err ]
-}
+good() { wide "$@"; }
 bad() {
-    culprit=$1
-    shift
-    run "$@"
-    ok "exit code of $*" [ "$code" = 2 ]
-    ok "one line for $*" [ "$(lines err)" = 1 ]
-    ok "the culprit of $*" has "$culprit" err
-    ok "the program's name for $*" has "$(basename "$program")" err
+    refused "$(basename "$program")" "$@"
     ok "nothing on stdout for $*" [ ! -s out ]
 }
 

@@ -48,6 +48,44 @@ static void merges_to_what_was_needed(void **state) {
     hk__arena_free(&arena);
 }
 
+/* Of memory that nobody touches, as a GPU's. */
+typedef struct counted {
+    size_t all, most;
+} counted;
+static void *count_alloc(void *owner, size_t bytes) {
+    counted *c = owner;
+    void *p = (void *)(((uintptr_t)1 << 40) + c->all);
+    c->all += bytes;
+    if (c->all > c->most) c->most = c->all;
+    return p;
+}
+static void count_free(void *owner, void *p) {
+    counted *c = owner;
+    (void)p;
+    c->all = 0; /* chunks are given back all at once */
+}
+
+/* Tens of gigabytes: little is taken that is not asked for, and never twice. */
+static void large(void **state) {
+    (void)state;
+    counted c = {0};
+    hk__arena arena = {.merges = true, .source = {count_alloc, count_free, &c}}, small = {0};
+    assert_non_null(hk__arena_alloc(&small, 1));
+    const bool gaps = small.used > HK_ALIGN; /* a build that keeps account of each byte */
+    hk__arena_free(&small);
+    if (gaps) skip();
+    enum { TENSORS = 70 };
+    const size_t each = (size_t)3 << 28;
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < TENSORS; i++) assert_non_null(hk__arena_alloc(&arena, each));
+        hk__arena_reset(&arena);
+        assert_true(c.all == TENSORS * each);
+    }
+    assert_true(c.most <=
+                TENSORS * each + ((size_t)TENSORS << 28)); /* chunks of 4/3 of what was asked for */
+    hk__arena_free(&arena);
+}
+
 static void reserves(void **state) {
     (void)state;
     hk__arena arena = {.merges = false};
@@ -147,6 +185,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(aligned_and_apart),
         cmocka_unit_test(merges_to_what_was_needed),
+        cmocka_unit_test(large),
         cmocka_unit_test(reserves),
         cmocka_unit_test(marks),
         cmocka_unit_test(too_much),

@@ -9,22 +9,15 @@ program=$1
 . "$source/tests/tiny_mnist.sh"
 
 good() {
-    run "$@"
-    ok "exit code of $*" [ "$code" = 0 ]
-    ok "nothing on stderr for $*" [ ! -s err ]
+    wide "$@"
     case " $* " in
         *' --csv '* | *' --json '*) ;;
         *) ok "80 columns for $*" [ -z "$(grep -vF "$program" out | awk 'length($0) > 80')" ] ;;
     esac
 }
 bad() {
-    culprit=$1
-    shift
-    run "$@"
-    ok "exit code of $*" [ "$code" = 2 ]
-    ok "one line for $*" [ "$(lines err)" = 1 ]
-    ok "the culprit of $*" has "$culprit" err
-    ok "the program's name for $*" grep -q "^$(basename "$program")\( $1\)\{0,1\}: " err
+    refused "$(basename "$program")" "$@"
+    ok "the program's name for $*" grep -q "^$(basename "$program")\( $2\)\{0,1\}: " err
     ok "nothing on stdout for $*" [ ! -s out ]
 }
 # number COLUMN KEY=VALUE...: that column of the only row of the last CSV output whose other columns have these values.

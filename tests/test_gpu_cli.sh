@@ -9,31 +9,17 @@ program=$folder/mnist_mlp
 . "$(dirname "$0")/cli.sh"
 . "$source/tests/tiny_mnist.sh"
 
-# Numbers for programs may be wider than a terminal.
-wide() {
-    run "$@"
-    ok "exit code of $*" [ "$code" = 0 ]
-    ok "nothing on stderr for $*" [ ! -s err ]
-}
-# refused CULPRIT OPTION...: as bad, of a subcommand, which is part of the program's name.
-refused() {
-    culprit=$1
-    shift
-    run "$@"
-    ok "exit code of $*" [ "$code" = 2 ]
-    ok "one line for $*" [ "$(lines err)" = 1 ]
-    ok "the culprit of $*" has "$(basename "$program") $1: " err
-    ok "the culprit of $*" has "$culprit" err
-}
+# As bad, of a subcommand, which is part of the program's name.
+bad_of() { refused "$(basename "$program") $2: " "$@"; }
 
 # Subcommands that need none say so, wherever they run.
 program=$folder/activations
 for command in list 'eval relu 1' 'table relu' 'plot relu'; do
     # shellcheck disable=SC2086
-    refused 'bench takes it' $command --device cuda
+    bad_of 'bench takes it' $command --device cuda
 done
-refused 'try --device cuda --naive' bench relu --naive
-refused 'must be one of cpu, cuda' bench relu --device gpu
+bad_of 'try --device cuda --naive' bench relu --naive
+bad_of 'must be one of cpu, cuda' bench relu --device gpu
 
 # --- without a GPU --------------------------------------------------------------------------------------------
 
@@ -46,9 +32,9 @@ if [ "$code" != 0 ]; then
     program=$folder/mnist_cnn
     bad "$wanted" --device cuda --data tiny
     program=$folder/activations
-    refused "$wanted" bench relu --device cuda
+    bad_of "$wanted" bench relu --device cuda
     program=$folder/depth
-    for command in train signal dead spectrum; do refused "$wanted" $command relu --device cuda; done
+    for command in train signal dead spectrum; do bad_of "$wanted" $command relu --device cuda; done
     program=$folder/doctor
     bad "$wanted" --device cuda --data tiny
     done_if_more_than 40

@@ -1,7 +1,7 @@
 /* ctest: labels=unit timeout=120 */
 /* Random draws on a GPU: the CPU's, to the bit, at every step, also where steps are replayed.
    SPDX-License-Identifier: MIT */
-#include "alike.h"
+#include "gpu_fixture.h"
 
 #include "hk_image_ops.h"
 
@@ -26,9 +26,7 @@ static void compare(drop_fn *drop, hk_dtype dtype, hk_shape shape, double p, vie
     assert_alike("y", y[0], y[1], 0);
     assert_alike("gradient", g[0], g[1], v == STRETCHED ? 1e-6 : 0); /* sums there */
     assert_alike("direction", t[0], t[1], 0);
-    must(hk_step_end(cpu)); /* the next moment */
-    must(hk_step_end(gpu));
-    forget();
+    forget(); /* the next moment */
 }
 
 static void masks(void **state) {
@@ -78,8 +76,7 @@ static void replayed_steps_draw_anew(void **state) {
         assert_alike("gradients so far", hk_grad(x[0]), hk_grad(x[1]), 1e-6);
     }
     assert_true(gpu->replayed > 2);
-    while (cpu->kept) hk_tensor_destroy(cpu->kept);
-    while (gpu->kept) hk_tensor_destroy(gpu->kept);
+    forget();
 }
 
 int main(void) {

@@ -9,17 +9,8 @@
 #include "hk_units.h"
 
 static hk_context *on(hk_device device, hk_dtype dtype) {
-    const hk_context_config config = {.device = device, .dtype = dtype, .threads = 1, .seed = 3};
-    hk_context *ctx = hk_context_create(&config);
-    assert_non_null(ctx);
-    assert_ok(ctx);
-    return ctx;
-}
-
-static int want_gpu(void **state) {
-    (void)state;
-    need_gpu();
-    return 0;
+    return open_context(
+        (hk_context_config){.device = device, .dtype = dtype, .threads = 1, .seed = 3});
 }
 
 static void close_to(const char *what, double got, double want, double share) {
@@ -274,9 +265,8 @@ static void test_replayed_flow(void **state) {
     (void)state;
     static records got[2];
     for (int no_graph = 0; no_graph < 2; no_graph++) {
-        const hk_context_config config = {
-            .device = HK_CUDA, .threads = 1, .seed = 3, .no_graph = no_graph};
-        hk_context *ctx = hk_context_create(&config);
+        hk_context *ctx = open_context(
+            (hk_context_config){.device = HK_CUDA, .threads = 1, .seed = 3, .no_graph = no_graph});
         training t = training_of(ctx);
         records *all = &got[no_graph];
         all->n = 0;
@@ -347,5 +337,5 @@ int main(void) {
         cmocka_unit_test(test_replayed_flow), cmocka_unit_test(test_hooks_are_called),
         cmocka_unit_test(test_guard_names),
     };
-    return cmocka_run_group_tests(tests, want_gpu, NULL);
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }

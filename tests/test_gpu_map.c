@@ -1,7 +1,7 @@
 /* ctest: labels=unit timeout=120 */
 /* What is computed element by element on a GPU, against the CPU: all layouts of operands.
    SPDX-License-Identifier: MIT */
-#include "gpu_pair.h"
+#include "gpu_fixture.h"
 
 #include "map_kernels.h"
 #include "pointwise_kernels.h"
@@ -86,16 +86,13 @@ static void run_case(const map_case *m, hk_shape shape, const layout *to, const 
     const int64_t n = hk_shape_count(shape);
     const size_t size = hk_dtype_size(m->out);
     const char *want = host(out[0]), *got = host(out[1]);
+    const double *w = values(out[0]), *g = values(out[1]);
     for (int64_t i = 0; i < n; i++) {
         if (memcmp(want + (size_t)i * size, got + (size_t)i * size, size) == 0) continue;
-        const double w = m->out == HK_F64 ? ((const double *)(const void *)want)[i]
-                                          : (double)((const float *)(const void *)want)[i];
-        const double g = m->out == HK_F64 ? ((const double *)(const void *)got)[i]
-                                          : (double)((const float *)(const void *)got)[i];
-        if (m->tolerance > 0 && is_close(g, w, m->tolerance)) continue;
+        if (m->tolerance > 0 && is_close(g[i], w[i], m->tolerance)) continue;
         fail_msg("element %lld of (%lld, %lld, %lld) is %g, not %g; output %s, operand %s%s",
                  (long long)i, (long long)shape.dim[0], (long long)shape.dim[1],
-                 (long long)shape.dim[2], g, w, to->name, m->n ? from[m->n - 1]->name : "",
+                 (long long)shape.dim[2], g[i], w[i], to->name, m->n ? from[m->n - 1]->name : "",
                  accumulate ? ", added" : "");
     }
     forget();

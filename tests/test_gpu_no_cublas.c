@@ -1,12 +1,11 @@
 /* ctest: labels=unit timeout=60 */
 /* A GPU without cuBLAS: one clear error where it is needed, and small products all the same.
    SPDX-License-Identifier: MIT */
-#include "sides_fixture.h"
+#include "gpu_fixture.h"
 
 static void missing(void **state) {
-    const sides *s = *state;
-    GPU_OR_SKIP(s);
-    hk_context *ctx = s->gpu;
+    (void)state;
+    hk_context *ctx = gpu;
     const hk_context_info info = hk_context_describe(ctx);
     assert_false(info.has_blas);
     assert_non_null(strstr(info.blas, "none: HILLOCK_CUBLAS is /nowhere/libcublas.so"));
@@ -21,15 +20,14 @@ static void missing(void **state) {
 }
 
 static void tf32_is_told(void **state) {
-    const sides *s = *state;
-    GPU_OR_SKIP(s);
-    assert_false(hk_context_describe(s->gpu).tf32);
+    (void)state;
+    assert_false(hk_context_describe(gpu).tf32);
     hk_context *ctx =
-        hk_context_create(&(hk_context_config){.device = HK_CUDA, .threads = 1, .tf32 = true});
+        open_context((hk_context_config){.device = HK_CUDA, .threads = 1, .tf32 = true});
     assert_true(hk_context_describe(ctx).tf32);
     hk_context_destroy(ctx);
     setenv("HILLOCK_TF32", "1", 1);
-    ctx = hk_context_create(&(hk_context_config){.device = HK_CUDA, .threads = 1});
+    ctx = open_context((hk_context_config){.device = HK_CUDA, .threads = 1});
     assert_true(hk_context_describe(ctx).tf32);
     hk_context_destroy(ctx);
     unsetenv("HILLOCK_TF32");
@@ -38,5 +36,5 @@ static void tf32_is_told(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(missing), cmocka_unit_test(tf32_is_told)};
     setenv("HILLOCK_CUBLAS", "/nowhere/libcublas.so", 1);
-    return cmocka_run_group_tests(tests, open_sides, close_sides);
+    return cmocka_run_group_tests(tests, open_both, close_both);
 }

@@ -2,7 +2,7 @@
 /* Batch, layer and group norm on a GPU, against the CPU: every way through the kernels, layouts, added gradients, forward
    mode, running statistics, values that are not finite.
    SPDX-License-Identifier: MIT */
-#include "alike.h"
+#include "gpu_fixture.h"
 
 #include "hk_image_ops.h"
 #include "hk_layers.h"

@@ -1,13 +1,13 @@
 /* ctest: labels=unit timeout=120 */
 /* test_gpu_pool.c: pooling on a GPU against the CPU: forward, backward, forward mode, of random settings and sizes.
    SPDX-License-Identifier: MIT */
-#include "gpu_pair.h"
+#include "gpu_fixture.h"
 #include "pool_fixture.h"
 
 enum { CASES = 120, NUMBERS = 4 * PLANE };
 
 typedef struct results {
-    double *y, *jvp, *g;
+    const double *y, *jvp, *g;
 } results;
 
 static hk_tensor *apply(const pooling *p, hk_tensor *x) {
@@ -15,19 +15,6 @@ static hk_tensor *apply(const pooling *p, hk_tensor *x) {
     if (p->adaptive)
         return p->max ? hk_adaptive_max_pool2d_op(x, out) : hk_adaptive_avg_pool2d_op(x, out);
     return p->max ? hk_max_pool2d_op(x, &p->c) : hk_avg_pool2d_op(x, &p->c);
-}
-
-static double *read_all(hk_tensor *t) {
-    const int64_t n = hk_tensor_count(t);
-    double *out = malloc((size_t)(n + 1) * sizeof *out);
-    assert_non_null(out);
-    void *raw = malloc((size_t)(n + 1) * sizeof *out);
-    assert_non_null(raw);
-    must(hk_tensor_read(t, raw, (size_t)n * hk_dtype_size(t->dtype)));
-    for (int64_t i = 0; i < n; i++)
-        out[i] = t->dtype == HK_F64 ? ((double *)raw)[i] : (double)((float *)raw)[i];
-    free(raw);
-    return out;
 }
 
 /* The numbers of x come from data, those of its direction and of y's gradient behind. twice: the gradient is added to
@@ -43,28 +30,26 @@ static results run(hk_context *ctx, hk_dtype dtype, const pooling *p, hk_shape s
     hk_tensor *gy = kept(ctx, dtype, hk_tensor_shape(y), data + 2 * n);
     hk_tensor *jvp = hk_jvp(ctx, y, 1, &x, &t);
     assert_ok(ctx);
-    r.y = read_all(y);
-    r.jvp = read_all(jvp);
+    r.y = values(y);
+    r.jvp = values(jvp);
     must(hk_backward_from(ctx, y, gy));
     if (twice) {
         must(hk_step_end(ctx));
         y = apply(p, x);
         must(hk_backward_from(ctx, y, gy));
     }
-    r.g = read_all(hk_grad(x));
+    r.g = values(hk_grad(x));
     return r;
 }
 
-static void compare(const char *what, const pooling *p, int64_t n, double *got, double *want,
-                    double tolerance) {
+static void compare(const char *what, const pooling *p, int64_t n, const double *got,
+                    const double *want, double tolerance) {
     char text[256];
     for (int64_t i = 0; i < n; i++) {
         if (same_or_close(got[i], want[i], tolerance)) continue;
         describe(p, text, sizeof text);
         fail_msg("%s[%lld] is %.9g, not %.9g: %s", what, (long long)i, got[i], want[i], text);
     }
-    free(got);
-    free(want);
 }
 
 static void run_case(hk_dtype dtype, int64_t seed) {

@@ -1,7 +1,7 @@
 /* ctest: labels=unit timeout=120 */
 /* Matrix products on a GPU against those of the CPU: sizes, layouts, leading axes, bias, both ways to compute them.
    SPDX-License-Identifier: MIT */
-#include "sides_fixture.h"
+#include "gpu_fixture.h"
 #include "product.h"
 
 static const double tolerance[] = {[HK_F32] = 2e-6, [HK_F64] = 1e-14};
@@ -42,20 +42,18 @@ static hk_tensor *product(hk_context *ctx, const one *c) {
     return out;
 }
 
-static void compare(const sides *s, const one *c) {
+static void compare(const one *c) {
     char name[160], a[64], b[64];
     snprintf(name, sizeof name, "%s (%d) times %s (%d)%s%s", hk_shape_text(c->a, a, sizeof a),
              c->layout_a, hk_shape_text(c->b, b, sizeof b), c->layout_b, c->bias ? " + bias" : "",
              c->accumulate ? " + out" : "");
-    same(name, product(s->gpu, c), product(s->cpu, c),
-         tolerance[c->dtype] * sqrt((double)c->a.dim[c->a.rank - 1] + 1));
-    must(hk_step_end(s->gpu));
-    must(hk_step_end(s->cpu));
+    assert_alike(name, product(cpu, c), product(gpu, c),
+                 tolerance[c->dtype] * sqrt((double)c->a.dim[c->a.rank - 1] + 1));
+    forget();
 }
 
 static void every_layout(void **state) {
-    const sides *s = *state;
-    GPU_OR_SKIP(s);
+    (void)state;
     static const int64_t sizes[][3] = {{1, 1, 1},     {3, 5, 7},     {16, 16, 128}, {17, 33, 129},
                                        {64, 10, 128}, {10, 128, 64}, {128, 48, 33}, {64, 128, 10},
                                        {1, 70, 40},   {70, 1, 40}};
@@ -71,13 +69,12 @@ static void every_layout(void **state) {
                            .layout_b = layouts / LAYOUTS,
                            .bias = which >> 1 & 1,
                            .accumulate = which >> 2 & 1};
-            compare(s, &c);
+            compare(&c);
         }
 }
 
 static void leading_axes(void **state) {
-    const sides *s = *state;
-    GPU_OR_SKIP(s);
+    (void)state;
     static const one cases[] = {
         {.a = {3, {4, 5, 6}}, .b = {3, {4, 6, 7}}, .out = {3, {4, 5, 7}}},
         {.a = {3, {4, 5, 6}}, .b = {2, {6, 7}}, .out = {3, {4, 5, 7}}, .bias = true},
@@ -98,14 +95,13 @@ static void leading_axes(void **state) {
                 one c = cases[i];
                 c.dtype = (hk_dtype)dtype;
                 c.layout_b = layout;
-                compare(s, &c);
+                compare(&c);
             }
 }
 
 /* Beyond what hillock's own kernels are for: by their depth, so that the CPU is quick. */
 static void by_cublas(void **state) {
-    const sides *s = *state;
-    GPU_OR_SKIP(s);
+    (void)state;
     for (int which = 0; which < 16; which++) {
         const one c = {.dtype = which & 8 ? HK_F64 : HK_F32,
                        .a = HK_SHAPE(3, 5, 4100),
@@ -115,17 +111,16 @@ static void by_cublas(void **state) {
                        .layout_b = which >> 1 & 1,
                        .bias = which >> 2 & 1,
                        .accumulate = which % 3 == 0};
-        compare(s, &c);
+        compare(&c);
     }
-    assert_true(hk_context_describe(s->gpu).has_blas);
-    assert_non_null(strstr(hk_context_describe(s->gpu).blas, "cuBLAS 1"));
-    assert_non_null(strstr(hk_context_describe(s->gpu).isa, "sm_"));
+    assert_true(hk_context_describe(gpu).has_blas);
+    assert_non_null(strstr(hk_context_describe(gpu).blas, "cuBLAS 1"));
+    assert_non_null(strstr(hk_context_describe(gpu).isa, "sm_"));
 }
 
 /* The layers of a small network, where rows are long and results few, as they meet in training. */
 static void of_a_network(void **state) {
-    const sides *s = *state;
-    GPU_OR_SKIP(s);
+    (void)state;
     const one cases[] = {{.a = HK_SHAPE(64, 784),
                           .b = HK_SHAPE(784, 128),
                           .out = HK_SHAPE(64, 128),
@@ -140,23 +135,22 @@ static void of_a_network(void **state) {
                           .out = HK_SHAPE(64, 10),
                           .layout_b = TURNED,
                           .bias = true}};
-    for (int64_t i = 0; i < COUNT(cases); i++) compare(s, &cases[i]);
-    hk_tensor *first = product(s->gpu, &cases[0]), *again = product(s->gpu, &cases[0]);
-    same("again", first, again, 0);
+    for (int64_t i = 0; i < COUNT(cases); i++) compare(&cases[i]);
+    hk_tensor *first = product(gpu, &cases[0]), *again = product(gpu, &cases[0]);
+    assert_alike("again", first, again, 0);
 }
 
-/* Gradients of w and b in one launch, also added to what is there, and where that launch cannot be taken. */
+/* Gradients of x, w and b in one launch, also added to what is there, and where that launch cannot be taken. */
 static void of_a_layer(void **state) {
-    const sides *s = *state;
-    GPU_OR_SKIP(s);
+    (void)state;
     static const int64_t sizes[][3] = {
         {64, 784, 128}, {5, 3, 4}, {64, 128, 10}, {33, 40, 70}, {4200, 3, 2}};
     for (int64_t i = 0; i < COUNT(sizes); i++)
         for (int dtype = HK_F32; dtype <= HK_F64; dtype++) {
             const int64_t rows = sizes[i][0], in = sizes[i][1], outs = sizes[i][2];
             hk_tensor *grad[2][3];
-            for (int side = 0; side < 2; side++) {
-                hk_context *ctx = side ? s->cpu : s->gpu;
+            for (int c = 0; c < 2; c++) {
+                hk_context *ctx = c ? gpu : cpu;
                 const hk_dtype t = (hk_dtype)dtype;
                 hk_tensor *p[] = {numbers(ctx, t, HK_SHAPE(rows, in), "x"),
                                   numbers(ctx, t, HK_SHAPE(outs, in), "w"),
@@ -166,14 +160,12 @@ static void of_a_layer(void **state) {
                     hk_tensor *y = hk_affine(p[0], p[1], p[2]);
                     must(hk_backward_from(ctx, y, numbers(ctx, t, hk_tensor_shape(y), "g")));
                 }
-                for (int k = 0; k < 3; k++) grad[side][k] = hk_grad(p[k]);
+                for (int k = 0; k < 3; k++) grad[c][k] = hk_grad(p[k]);
             }
             for (int k = 0; k < 3; k++)
-                same("gradient", grad[0][k], grad[1][k], tolerance[dtype] * sqrt((double)rows));
-            must(hk_step_end(s->gpu));
-            must(hk_step_end(s->cpu));
-            while (s->gpu->kept) hk_tensor_destroy(s->gpu->kept);
-            while (s->cpu->kept) hk_tensor_destroy(s->cpu->kept);
+                assert_alike("gradient", grad[0][k], grad[1][k],
+                             tolerance[dtype] * sqrt((double)rows));
+            forget();
         }
 }
 
@@ -181,5 +173,5 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_layout), cmocka_unit_test(leading_axes), cmocka_unit_test(by_cublas),
         cmocka_unit_test(of_a_network), cmocka_unit_test(of_a_layer)};
-    return cmocka_run_group_tests(tests, open_sides, close_sides);
+    return cmocka_run_group_tests(tests, open_both, close_both);
 }

@@ -2,7 +2,7 @@
 /* Softmax and cross-entropy on a GPU, against the CPU: rows of every length that goes another way, every layout, values
    that are not finite, labels out of range.
    SPDX-License-Identifier: MIT */
-#include "alike.h"
+#include "gpu_fixture.h"
 
 typedef enum kind { SOFTMAX, LOG_SOFTMAX, LOSS, SMOOTH_LOSS, KINDS } kind;
 

@@ -91,13 +91,20 @@ FN(gram, hk_matmul(x, hk_transpose(x, 0, 1)));
 FN(gram_of_columns, hk_matmul(hk_transpose(x, 0, 1), x));
 FN(cube, hk_matmul(hk_matmul(x, x), x));
 FN(affine_by_itself, hk_affine(x, x, hk_slice(hk_reshape(x, HK_SHAPE(-1)), 0, 2, 3)));
+static hk_tensor *around(hk_tensor *row, hk_tensor *w) { return hk_affine(row, w, row); }
+FN(affine_around_itself, around(hk_reshape(hk_slice(x, 0, 0, 1), HK_SHAPE(3)), hk_exp(x)));
 FN(stretched_against_itself, hk_matmul(hk_broadcast_to(x, HK_SHAPE(2, 3, 3)), x));
 FN(chain, hk_affine(hk_exp(hk_affine(x, x, HK_NO_BIAS)), hk_transpose(x, 0, 1), HK_NO_BIAS));
 
 static void used_several_times(void **state) {
     hk_context *ctx = *state;
-    hk_function *const all[] = {
-        gram, gram_of_columns, cube, affine_by_itself, stretched_against_itself, chain};
+    hk_function *const all[] = {gram,
+                                gram_of_columns,
+                                cube,
+                                affine_by_itself,
+                                affine_around_itself,
+                                stretched_against_itself,
+                                chain};
     hk_tensor *x = seeded(ctx, HK_F64, HK_SHAPE(3, 3), "several", -1, 1, 0);
     for (int64_t k = 0; k < COUNT(all); k++) {
         char what[64];

@@ -226,6 +226,25 @@ static void untouched_parts_are_zero(void **state) {
     must(hk_step_end(ctx));
 }
 
+/* A reshape hands its gradient on without a copy, but not where another op adds to it. */
+static void gradients_of_a_reshape(void **state) {
+    hk_context *ctx = *state;
+    for (int used = 0; used < 2; used++) {
+        hk_tensor *x = hk_require_grad(seeded(ctx, HK_F64, HK_SHAPE(2, 3), "reshape", 1, 2, 0));
+        hk_tensor *wide = hk_scale(x, 2, 0), *square = hk_mul(wide, wide);
+        hk_tensor *flat = hk_reshape(wide, HK_SHAPE(6)), *sum = hk_sum(flat, HK_ALL_AXES, false);
+        if (used) sum = hk_add(sum, hk_sum(square, HK_ALL_AXES, false));
+        must(hk_backward(ctx, sum));
+        for (int64_t i = 0; i < 6; i++) {
+            const double slope = used ? 1 + 2 * element_get(wide, i) : 1;
+            assert_close("flat", i, element_get(hk_grad(flat), i), 1, 0);
+            assert_close("wide", i, element_get(hk_grad(wide), i), slope, 0);
+            assert_close("x", i, element_get(hk_grad(x), i), 2 * slope, 0);
+        }
+        must(hk_step_end(ctx));
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(one_input, setup, teardown),
@@ -234,6 +253,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(gathers, setup, teardown),
         cmocka_unit_test_setup_teardown(used_several_times, setup, teardown),
         cmocka_unit_test_setup_teardown(untouched_parts_are_zero, setup, teardown),
+        cmocka_unit_test_setup_teardown(gradients_of_a_reshape, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

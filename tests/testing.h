@@ -14,7 +14,7 @@
 /* Ends a macro that defines a function, so that its use ends in a semicolon like other lines. */
 #define WANTS_SEMICOLON struct hk_semicolon
 
-enum { MOST = 1 << 14 }; /* elements of the largest tensor that values() reads */
+enum { MOST = 1 << 14 }; /* elements of the largest tensor that tests compute plainly */
 
 /* --- comparisons ----------------------------------------------------------------------------- */
 
@@ -128,29 +128,6 @@ static inline hk_tensor *seeded(hk_context *ctx, hk_dtype dtype, hk_shape shape,
     hk_tensor *t = kept(ctx, dtype, shape, value);
     free(value);
     return t;
-}
-
-/* All elements of t as doubles, in one of a few static buffers. */
-static inline const double *values(hk_tensor *t) {
-    static double buffer[4][MOST];
-    static union {
-        float f32[MOST];
-        double f64[MOST];
-        uint8_t u8[MOST];
-        int32_t i32[MOST];
-    } raw;
-    static int next;
-    double *out = buffer[next++ % 4];
-    assert_non_null(t);
-    assert_true(hk_tensor_count(t) <= MOST);
-    must(hk_tensor_read(t, &raw, sizeof raw));
-    for (int64_t i = 0; i < hk_tensor_count(t); i++) switch (hk_tensor_dtype(t)) {
-        case HK_F32: out[i] = (double)raw.f32[i]; break;
-        case HK_F64: out[i] = raw.f64[i]; break;
-        case HK_U8: out[i] = raw.u8[i]; break;
-        case HK_I32: out[i] = raw.i32[i]; break;
-        }
-    return out;
 }
 
 static inline void assert_values(const char *name, hk_tensor *t, int64_t n, const double *want,

@@ -8,8 +8,8 @@
 HK_BEGIN_DECLS
 
 typedef struct hk__gemm_gpu {
-    /* Any p with count <= 65535, bias and sums included, in one launch. */
-    void (*run)(hk_context *ctx, const hk__gpu_product *p);
+    /* Any p with count <= 65535, bias and sums included, in one launch; two of them with count 1 alone. */
+    void (*run)(hk_context *ctx, int n, const hk__gpu_product *p);
 } hk__gemm_gpu;
 
 HK_GPU_TABLES(hk__gemm_gpu, hk__gemm_gpu);

@@ -1,4 +1,4 @@
-/* gpu.cu: opening a device, its memory, launches, cells, captured steps.
+/* gpu.cu: opening a device, its memory, launches.
    SPDX-License-Identifier: MIT */
 #include "launch.cuh"
 
@@ -20,7 +20,7 @@ static const char *hint(const hk__gpu *gpu, cudaError_t error) {
     return a_kernels && !gpu->sync ? "; a kernel before this failed: HILLOCK_CUDA_SYNC=1 names it" : "";
 }
 
-static bool ok(hk_context *ctx, cudaError_t error, const char *what) {
+bool hk__gpu_ok(hk_context *ctx, cudaError_t error, const char *what) {
     if (error == cudaSuccess) return true;
     hk_fail(ctx, error == cudaErrorMemoryAllocation ? HK_ERR_MEMORY : HK_ERR_DEVICE, op_of(ctx->gpu), "%s: %s%s", what,
             cudaGetErrorString(error), hint(ctx->gpu, error));
@@ -41,7 +41,7 @@ static bool may_move(hk_context *ctx, const char *what) {
 
 hk_status hk__gpu_wait(hk_context *ctx) {
     if (!may_move(ctx, "the host waits") && ctx->gpu->capturing) return ctx->status;
-    ok(ctx, cudaStreamSynchronize(ctx->gpu->stream), "what was asked for went wrong");
+    hk__gpu_ok(ctx, cudaStreamSynchronize(ctx->gpu->stream), "what was asked for went wrong");
     return ctx->status;
 }
 
@@ -60,32 +60,26 @@ static bool flag_set(const char *variable) {
     return text && *text && strcmp(text, "0") != 0;
 }
 
-struct cells {
-    double value[HK__GPU_CELLS];
-};
-
-static __global__ void set_cells(double *to, cells from) { to[threadIdx.x] = from.value[threadIdx.x]; }
-
 /* Whether this build has code for the GPU, and what it was written for. */
 static hk_status find_code(hk_context *ctx, hk__gpu *gpu) {
     cudaFuncAttributes set;
-    const cudaError_t error = cudaFuncGetAttributes(&set, (const void *)set_cells);
+    const cudaError_t error = hk__gpu_attributes(&set);
     if (error == cudaErrorNoKernelImageForDevice || error == cudaErrorUnsupportedPtxVersion) {
         (void)cudaGetLastError();
         return hk_fail(ctx, HK_ERR_DEVICE, "context",
                        "this build has no code for the GPU, %s: configure hillock with -DCMAKE_CUDA_ARCHITECTURES=%d",
                        gpu->name, gpu->capability);
     }
-    if (ok(ctx, error, "cannot load code")) gpu->code = set.ptxVersion;
+    if (hk__gpu_ok(ctx, error, "cannot load code")) gpu->code = set.ptxVersion;
     return ctx->status;
 }
 
 static hk_status open_parts(hk_context *ctx, hk__gpu *gpu) {
     HK_TRY(find_code(ctx, gpu));
-    if (!ok(ctx, cudaStreamCreateWithFlags(&gpu->stream, cudaStreamNonBlocking), "cannot make a stream") ||
-        !ok(ctx, cudaMalloc((void **)&gpu->device_cells, sizeof gpu->cells), "no memory") ||
-        !ok(ctx, cudaHostAlloc((void **)&gpu->flag, sizeof *gpu->flag, cudaHostAllocMapped), "no pinned memory") ||
-        !ok(ctx, cudaHostAlloc(&gpu->staging, STAGING, cudaHostAllocDefault), "no pinned memory"))
+    if (!hk__gpu_ok(ctx, cudaStreamCreateWithFlags(&gpu->stream, cudaStreamNonBlocking), "cannot make a stream") ||
+        !hk__gpu_ok(ctx, cudaMalloc((void **)&gpu->device_cells, sizeof gpu->cells), "no memory") ||
+        !hk__gpu_ok(ctx, cudaHostAlloc((void **)&gpu->flag, sizeof *gpu->flag, cudaHostAllocMapped), "no pinned memory") ||
+        !hk__gpu_ok(ctx, cudaHostAlloc(&gpu->staging, STAGING, cudaHostAllocDefault), "no pinned memory"))
         return ctx->status;
     memset(gpu->flag, 0, sizeof *gpu->flag);
     gpu->cells_changed = true;
@@ -116,13 +110,11 @@ hk_status hk__gpu_open(hk_context *ctx) {
     return ctx->status;
 }
 
-static void free_late(hk_context *ctx);
-
 void hk__gpu_close(hk_context *ctx) {
     hk__gpu *gpu = ctx->gpu;
     if (!gpu) return;
     if (gpu->stream) (void)cudaStreamSynchronize(gpu->stream);
-    free_late(ctx);
+    hk__gpu_free_late(ctx);
     hk__cublas_close(ctx);
     (void)cudaFree(gpu->device_cells);
     (void)cudaFreeHost(gpu->flag);
@@ -139,7 +131,7 @@ void *hk__gpu_alloc(hk_context *ctx, size_t bytes, bool zero) {
     ctx->gpu->allocations++;
     const cudaError_t error = cudaMalloc(&p, bytes ? bytes : 1);
     if (error != cudaSuccess) {
-        if (error != cudaErrorMemoryAllocation) ok(ctx, error, "no memory can be had");
+        if (error != cudaErrorMemoryAllocation) hk__gpu_ok(ctx, error, "no memory can be had");
         (void)cudaGetLastError();
         return NULL;
     }
@@ -174,7 +166,7 @@ void hk__gpu_free(hk_context *ctx, void *p) {
     (void)cudaFree(p);
 }
 
-static void free_late(hk_context *ctx) {
+void hk__gpu_free_late(hk_context *ctx) {
     hk__gpu *gpu = ctx->gpu;
     while (gpu->late) {
         struct hk__late *late = gpu->late;
@@ -215,7 +207,8 @@ void hk__gpu_write(hk_context *ctx, void *to, const void *from, size_t bytes) {
         const size_t left = STAGING - gpu->staging_used, n = bytes - done < left ? bytes - done : left;
         char *place = (char *)gpu->staging + gpu->staging_used;
         memcpy(place, (const char *)from + done, n);
-        if (!ok(ctx, cudaMemcpyAsync((char *)to + done, place, n, cudaMemcpyHostToDevice, gpu->stream), "copy to the GPU"))
+        if (!hk__gpu_ok(ctx, cudaMemcpyAsync((char *)to + done, place, n, cudaMemcpyHostToDevice, gpu->stream),
+                        "copy to the GPU"))
             return;
         gpu->staging_used += (n + 15) / 16 * 16 < left ? (n + 15) / 16 * 16 : left;
         done += n;
@@ -224,7 +217,8 @@ void hk__gpu_write(hk_context *ctx, void *to, const void *from, size_t bytes) {
 
 void hk__gpu_read(hk_context *ctx, void *to, const void *from, size_t bytes) {
     if (!may_move(ctx, "the host reads")) return;
-    if (bytes && !ok(ctx, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, ctx->gpu->stream), "copy to the host"))
+    if (bytes && !hk__gpu_ok(ctx, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, ctx->gpu->stream),
+                             "copy to the host"))
         return;
     if (hk__gpu_wait(ctx) == HK_OK) ctx->gpu->staging_used = 0;
 }
@@ -261,14 +255,14 @@ void hk__gpu_copy(hk_context *ctx, void *to, const void *from, size_t bytes) {
     if (ctx->status != HK_OK || bytes == 0) return;
     const void *what[] = {to, from, (void *)bytes};
     note_launch(ctx->gpu, what, sizeof what);
-    ok(ctx, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, ctx->gpu->stream), "copy");
+    hk__gpu_ok(ctx, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, ctx->gpu->stream), "copy");
 }
 
 void hk__gpu_zero(hk_context *ctx, void *to, size_t bytes) {
     if (ctx->status != HK_OK || bytes == 0) return;
     const void *what[] = {to, (void *)bytes};
     note_launch(ctx->gpu, what, sizeof what);
-    ok(ctx, cudaMemsetAsync(to, 0, bytes, ctx->gpu->stream), "zeros");
+    hk__gpu_ok(ctx, cudaMemsetAsync(to, 0, bytes, ctx->gpu->stream), "zeros");
 }
 
 /* --- launches --------------------------------------------------------------------------------------------------------- */
@@ -291,164 +285,4 @@ void hk__launch_end(hk_context *ctx, const char *kernel, cudaError_t error) {
     hk_fail(ctx, HK_ERR_DEVICE, op_of(ctx->gpu), "kernel %s: %s%s", kernel, cudaGetErrorString(error),
             hint(ctx->gpu, error));
     (void)cudaGetLastError();
-}
-
-/* --- cells -------------------------------------------------------------------------------------------------------------- */
-
-int hk__gpu_cells_take(hk_context *ctx, int n) {
-    hk__gpu *gpu = ctx->gpu;
-    if (gpu->cells_taken + n > HK__GPU_CELLS) {
-        hk_fail(ctx, HK_ERR_MEMORY, "gpu", "more optimizers, groups and loaders than the %d cells are for", HK__GPU_CELLS);
-        return -1;
-    }
-    gpu->cells_taken += n;
-    return gpu->cells_taken - n;
-}
-
-void hk__gpu_cells_give(hk_context *ctx, int first, int n) {
-    if (ctx->gpu && first + n == ctx->gpu->cells_taken) ctx->gpu->cells_taken = first;
-}
-
-void hk__gpu_cell_set(hk_context *ctx, int cell, double value) {
-    hk__gpu *gpu = ctx->gpu;
-    if (memcmp(&gpu->cells[cell], &value, sizeof value) == 0) return;
-    gpu->cells[cell] = value;
-    gpu->cells_changed = true;
-}
-
-/* Keeps the node that set the cells, behind which a captured step goes on. */
-static void note_setter(hk_context *ctx) {
-    hk__gpu *gpu = ctx->gpu;
-    cudaStreamCaptureStatus status;
-    const cudaGraphNode_t *last = NULL;
-    size_t n = 0;
-    if (!gpu->capturing || ctx->status != HK_OK) return;
-    gpu->setters++;
-    if (ok(ctx, cudaStreamGetCaptureInfo(gpu->stream, &status, NULL, NULL, &last, NULL, &n), "capture") && n == 1)
-        gpu->setter = last[0];
-}
-
-const double *hk__gpu_cells(hk_context *ctx) {
-    hk__gpu *gpu = ctx->gpu;
-    if (gpu->cells_changed && ctx->status == HK_OK) {
-        cells now;
-        memcpy(now.value, gpu->cells, sizeof now.value);
-        const uint64_t hash = gpu->hash; /* what the cells hold is no part of what a step is */
-        HK_LAUNCH(ctx, 1, HK__GPU_CELLS, 0, set_cells, gpu->device_cells, now);
-        gpu->hash = hash;
-        gpu->cells_changed = false;
-        note_setter(ctx);
-    }
-    return gpu->device_cells;
-}
-
-void *hk__gpu_one(hk_context *ctx, hk_dtype dtype) {
-    return (void *)(hk__gpu_cells(ctx) + HK__CELL_ONE + dtype);
-}
-
-/* --- steps ------------------------------------------------------------------------------------------------------------- */
-
-hk__gpu_flag *hk__gpu_flag_of(hk_context *ctx) { return ctx->gpu->flag; }
-
-void hk__gpu_step_end(hk_context *ctx) {
-    hk__gpu *gpu = ctx->gpu;
-    hk__gpu_flag *flag = gpu->flag;
-    hk__gpu_eager(ctx, "a step ends in it");
-    if (gpu->capturing) return;
-    free_late(ctx);
-    if (*(volatile uint64_t *)&flag->packed == 0) return;
-    (void)cudaStreamSynchronize(gpu->stream); /* nobody writes while it is read and taken back */
-    const hk__gpu_flag found = *flag;
-    flag->packed = 0;
-    if (found.what == HK__FLAG_OBJECT) {
-        for (hk__object *o = ctx->objects.next; o != &ctx->objects; o = o->next)
-            if (o->report && o->key == found.limit) o->report(o);
-        return;
-    }
-    const bool label = found.what == HK__FLAG_LABEL;
-    hk_fail(ctx, HK_ERR_ARGUMENT, label ? "cross_entropy" : "gather_rows", "%s %d at position %lld is outside of 0 to %lld",
-            label ? "label" : "index", (int)(uint32_t)found.packed, (long long)(found.packed >> 32 & 0x7fffffff),
-            (long long)found.limit - 1);
-}
-
-void hk__gpu_eager(hk_context *ctx, const char *why) {
-    if (!ctx->gpu->why_eager) ctx->gpu->why_eager = why;
-}
-const char *hk__gpu_why_eager(const hk_context *ctx) { return ctx->gpu->why_eager; }
-
-uint64_t hk__gpu_launches(hk_context *ctx) {
-    const uint64_t hash = ctx->gpu->hash;
-    ctx->gpu->hash = 0xCBF29CE484222325u;
-    ctx->gpu->why_eager = NULL;
-    return hash;
-}
-
-struct hk__gpu_graph {
-    cudaGraph_t graph;
-    cudaGraphExec_t exec;
-    cudaGraphNode_t setter; /* of the cells; NULL if the step reads none */
-    bool repeats;
-    size_t nodes;
-};
-
-hk_status hk__gpu_capture_begin(hk_context *ctx) {
-    hk__gpu *gpu = ctx->gpu;
-    gpu->cells_changed = true; /* its first node */
-    gpu->setter = NULL;
-    gpu->setters = 0;
-    gpu->capturing = ok(ctx, cudaStreamBeginCapture(gpu->stream, cudaStreamCaptureModeRelaxed), "capture");
-    return ctx->status;
-}
-
-/* It runs with the cells as they were set inside of it. */
-hk__gpu_graph *hk__gpu_capture_end(hk_context *ctx) {
-    hk__gpu *gpu = ctx->gpu;
-    hk__gpu_graph *g = (hk__gpu_graph *)calloc(1, sizeof *g);
-    cudaGraph_t graph = NULL;
-    cudaError_t error = cudaStreamEndCapture(gpu->stream, &graph);
-    gpu->capturing = false;
-    if (!g) {
-        if (graph) (void)cudaGraphDestroy(graph);
-        hk_fail(ctx, HK_ERR_MEMORY, "step", "no memory");
-        return NULL;
-    }
-    g->graph = graph;
-    g->setter = gpu->setter;
-    g->repeats = gpu->setters == 0 || (gpu->setters == 1 && gpu->setter);
-    if (error == cudaSuccess && ctx->status == HK_OK) error = cudaGraphInstantiate(&g->exec, g->graph, 0);
-    if (error == cudaSuccess && ctx->status == HK_OK) error = cudaGraphGetNodes(g->graph, NULL, &g->nodes);
-    if (error == cudaSuccess && ctx->status == HK_OK) error = cudaGraphLaunch(g->exec, gpu->stream);
-    gpu->launches += g->nodes;
-    if (ok(ctx, error, "capture") && ctx->status == HK_OK) return g;
-    hk__gpu_graph_free(g);
-    return NULL;
-}
-
-bool hk__gpu_graph_repeats(const hk__gpu_graph *g) { return g->repeats; }
-
-void hk__gpu_graph_run(hk_context *ctx, hk__gpu_graph *g) {
-    hk__gpu *gpu = ctx->gpu;
-    if (ctx->status != HK_OK) return;
-    if (g->setter) {
-        cells now;
-        memcpy(now.value, gpu->cells, sizeof now.value);
-        void *arguments[] = {(void *)&gpu->device_cells, &now};
-        cudaKernelNodeParams params;
-        memset((void *)&params, 0, sizeof params);
-        params.func = (void *)set_cells;
-        params.gridDim = dim3(1);
-        params.blockDim = dim3(HK__GPU_CELLS);
-        params.kernelParams = arguments;
-        if (!ok(ctx, cudaGraphExecKernelNodeSetParams(g->exec, g->setter, &params), "replay")) return;
-        gpu->cells_changed = false;
-    }
-    gpu->launches += g->nodes;
-    ok(ctx, cudaGraphLaunch(g->exec, gpu->stream), "replay");
-}
-
-void hk__gpu_graph_free(hk__gpu_graph *g) {
-    if (!g) return;
-    if (g->exec) (void)cudaGraphExecDestroy(g->exec);
-    if (g->graph) (void)cudaGraphDestroy(g->graph);
-    free(g);
 }

@@ -77,7 +77,8 @@ void *hk__gpu_one(hk_context *ctx, hk_dtype dtype);
 
 /* --- a bad label or index ----------------------------------------------------------------------------------------
 
-   Found by a kernel, which goes on with 0 in its place, and reported at the end of a step. An object's kernel may flag
+   Found by a kernel, which goes on with 0 in its place, and reported at the end of a step: of the first that ends when the
+   kernel has run, since nobody waits for it. Of several, which one is told is not decided. An object's kernel may flag
    the object itself, whose `report` then tells what is wrong: its key goes in place of the limit. What a kernel is
    handed: */
 typedef struct hk__gpu_flag {
@@ -98,7 +99,7 @@ void hk__gpu_steps_forget(hk_context *ctx);
 /* Runs fn; its failure becomes the context's error (step.c). */
 void hk__step_call(hk_context *ctx, hk_step_fn *fn, void *arg);
 
-/* At the end of each step: looks at the flag. */
+/* At the end of each step: looks at the flag, and gives back what waited for a captured step. */
 void hk__gpu_step_end(hk_context *ctx);
 /* Something in this step cannot be replayed: a hook, the NaN guard, a read-back. `why` is for messages. */
 void hk__gpu_eager(hk_context *ctx, const char *why);

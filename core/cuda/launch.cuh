@@ -37,6 +37,12 @@ struct hk__gpu {
     char name[160];
 };
 
+/* gpu.cu, steps.cu: the sticky error of a call, if it is one; memory that waited for a captured step; what a kernel of this
+   build is like. */
+bool hk__gpu_ok(hk_context *ctx, cudaError_t error, const char *what);
+void hk__gpu_free_late(hk_context *ctx);
+cudaError_t hk__gpu_attributes(cudaFuncAttributes *attributes);
+
 /* Before and behind a launch: whether it may go ahead; what came of it, with the kernel's name. */
 bool hk__launch_begin(hk_context *ctx, const char *kernel, const void *function, dim3 grid,
                       dim3 block, size_t shared);
@@ -74,17 +80,19 @@ static inline unsigned hk__grid(int64_t n, int64_t block, int64_t each) {
 extern __shared__ __align__(16) unsigned char hk__shared[];
 #define HK_SHARED(type, name) type *const name = (type *)hk__shared
 
-/* 16 bytes at once. */
-template <class T> struct alignas(16) hk__vector {
-    static constexpr int lanes = 16 / (int)sizeof(T);
-    T v[16 / sizeof(T)];
+/* n elements that are read and written at once; as many as 16 bytes hold, if nothing is said. */
+template <class T, int n = 16 / (int)sizeof(T)>
+struct alignas(n * sizeof(T) < 16 ? n * sizeof(T) : 16) hk__vector {
+    static constexpr int lanes = n;
+    T v[n];
 };
 
 enum { HK__WARP = 32 };
 
-/* Over a warp, in a fixed order; every lane gets the result. */
-template <class T, class Join> static __device__ inline T hk__warp_join(T x, Join join) {
-    for (int away = HK__WARP / 2; away > 0; away /= 2)
+/* Over a warp, or teams of `size` lanes in it (a power of two), in a fixed order; every lane gets the result. */
+template <class T, class Join>
+static __device__ inline T hk__warp_join(T x, Join join, int size = HK__WARP) {
+    for (int away = size / 2; away > 0; away /= 2)
         x = join(x, __shfl_xor_sync(0xffffffffu, x, away));
     return x;
 }

@@ -92,7 +92,7 @@ static void run_all(hk_context *ctx, const batch *l, const hk__gpu_product *firs
             p.c = (char *)p.c + index * l->c[i] * size;
         }
         if (own)
-            hk__gemm_gpu_tables[p.dtype]->run(ctx, &p);
+            hk__gemm_gpu_tables[p.dtype]->run(ctx, 1, &p);
         else
             hk__cublas_product(ctx, &p);
     }
@@ -138,15 +138,10 @@ hk_status hk__product_gpu(hk_context *ctx, hk_tensor *out, const hk__matrix *a, 
     return ctx->status;
 }
 
-bool hk__product_sums_gpu(hk_context *ctx, hk_tensor *out, hk_tensor *a, hk_tensor *b,
-                          bool accumulate, hk_tensor *sums, bool accumulate_sums) {
+bool hk__own_product_gpu(hk_context *ctx, hk_tensor *out, hk_tensor *a, hk_tensor *b,
+                         bool accumulate, hk__gpu_product *p) {
     hk__matrix left, right;
-    if (out->shape.rank != 2 || !hk__as_matrix(ctx, a, &left) || !hk__as_matrix(ctx, b, &right))
-        return false;
-    hk__gpu_product p = product_of(out, &left, &right, accumulate);
-    if (p.m * p.n * p.k == 0 || !is_own(&p)) return false;
-    p.sums = sums->data;
-    p.accumulate_sums = accumulate_sums;
-    hk__gemm_gpu_tables[p.dtype]->run(ctx, &p);
-    return true;
+    if (!hk__as_matrix(ctx, a, &left) || !hk__as_matrix(ctx, b, &right)) return false;
+    *p = product_of(out, &left, &right, accumulate);
+    return p->m * p->n * p->k > 0 && is_own(p);
 }

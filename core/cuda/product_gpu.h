@@ -3,6 +3,7 @@
 #ifndef HK_PRODUCT_GPU_H
 #define HK_PRODUCT_GPU_H
 
+#include "cublas.h"
 #include "product.h"
 
 HK_BEGIN_DECLS
@@ -11,10 +12,9 @@ HK_BEGIN_DECLS
 hk_status hk__product_gpu(hk_context *ctx, hk_tensor *out, const hk__matrix *a, const hk__matrix *b,
                           hk_tensor *bias, bool accumulate);
 
-/* out (m, n) (+)= a · b, and sums (m) (+)= the sums of a's rows, in one launch: the gradients of a linear layer. False where
-   hillock's own kernel is not the one to take; then nothing was done. */
-bool hk__product_sums_gpu(hk_context *ctx, hk_tensor *out, hk_tensor *a, hk_tensor *b,
-                          bool accumulate, hk_tensor *sums, bool accumulate_sums);
+/* out (+)= a · b, of rank 2, written down for hillock's own kernel (gemm_kernels.h); false if that is not the one to take. */
+bool hk__own_product_gpu(hk_context *ctx, hk_tensor *out, hk_tensor *a, hk_tensor *b,
+                         bool accumulate, hk__gpu_product *p);
 
 HK_END_DECLS
 #endif

@@ -23,6 +23,8 @@
 #define __align__(n) __attribute__((aligned(n)))
 #define __shared__                                                                                 \
     thread_local /* a block's own: it has its host thread to itself. Goes with `extern`, too */
+#define hk__shared                                                                                 \
+    (*emulated_shared) /* so that `extern ... hk__shared[]` declares a pointer to it */
 
 /* --- types ------------------------------------------------------------------------------------------------------- */
 
@@ -65,8 +67,11 @@ static inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) {
 
 /* --- inside of a kernel ------------------------------------------------------------------------------------------- */
 
-extern __thread uint3 threadIdx, blockIdx;
-extern __thread dim3 blockDim, gridDim;
+#ifndef EMULATED_CONST /* empty for the emulator itself */
+#define EMULATED_CONST const
+#endif
+extern EMULATED_CONST __thread uint3 threadIdx, blockIdx;
+extern EMULATED_CONST __thread dim3 blockDim, gridDim;
 static const int warpSize = 32;
 
 void __syncthreads();
@@ -75,10 +80,7 @@ static inline void __threadfence_system() {}
 uint64_t emulated_exchange(unsigned mask, uint64_t value, int from, unsigned *votes);
 int emulated_lane();
 
-static inline void __syncwarp(unsigned mask = 0xffffffffu) {
-    unsigned votes;
-    emulated_exchange(mask, 0, emulated_lane(), &votes);
-}
+void __syncwarp(unsigned mask = 0xffffffffu);
 static inline unsigned __ballot_sync(unsigned mask, int yes) {
     unsigned votes;
     emulated_exchange(mask, yes != 0, emulated_lane(), &votes);
@@ -193,7 +195,8 @@ enum cudaError_t {
     cudaErrorUnsupportedPtxVersion = 222,
     cudaErrorIllegalAddress = 700,
     cudaErrorLaunchFailure = 719,
-    cudaErrorStreamCaptureUnsupported = 900
+    cudaErrorStreamCaptureUnsupported = 900,
+    cudaErrorStreamCaptureInvalidated = 901
 };
 const char *cudaGetErrorString(cudaError_t error);
 cudaError_t cudaGetLastError();
@@ -277,6 +280,7 @@ template <class... P>
 static cudaError_t cudaLaunchKernel(void (*kernel)(P...), dim3 grid, dim3 block, void **arguments,
                                     size_t shared = 0, cudaStream_t stream = nullptr,
                                     unsigned cluster = 0) {
+    static_assert((sizeof(P) + ... + 0) <= 32764, "more arguments than a launch can bring");
     static const size_t sizes[] = {sizeof(P)..., 0};
 #ifdef HK_STAMP_f64
     const bool flush = false;

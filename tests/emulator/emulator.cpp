@@ -9,8 +9,10 @@
      HILLOCK_EMULATED_FAULTS=1                    a read behind an allocation ends the program, too; slower
      HILLOCK_EMULATED_MEMORY=BYTES                of the device; 4 GiB if not given
      HILLOCK_EMULATED_CAPABILITY=80               what it says it is; 90 if not given
-     HILLOCK_EMULATED_CODE=80                     what its code was written for; as the device if not given */
-#include "emulator.h"
+     HILLOCK_EMULATED_CODE=80                     what its code was written for; as the device if not given
+     HILLOCK_EMULATED_BROKEN=1                    the next kernel goes wrong, and with it all calls while this is set
+   HILLOCK_EMULATED_CHECKS=ON, of CMake, makes it stricter still: see checks.cpp. */
+#include "checks.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,11 +30,14 @@ std::recursive_mutex emulator_mutex;
 struct emulated_node {
     cudaGraphNodeType type;
     bool foreign; /* a library's: its parameters cannot be asked for */
+    bool hidden;  /* nothing of the stream's: what an arena hands out and takes back (checks.h) */
     launch kernel;
     std::function<void()> work;
 };
 struct emulated_graph {
     std::vector<emulated_node *> nodes;
+    bool relaxed,
+        broken; /* while it is captured: calls that touch the device are allowed; one was not */
 };
 struct emulated_exec {
     std::vector<emulated_node *> originals;
@@ -52,15 +57,51 @@ std::set<emulated_stream *> streams;
 std::map<const void *, size_t> shared_of;
 cudaError_t last_error;
 
+bool is_stuck;
+
 cudaError_t result(cudaError_t error) {
     if (error != cudaSuccess) last_error = error;
     return error;
 }
 
+/* What GPUs differ in, from a capability on. Bytes of shared memory: of a block, of a multiprocessor. */
+struct {
+    int capability, threads;
+    size_t block_most, shared;
+} const kinds[] = {{75, 1024, 64 << 10, 64 << 10},   {80, 2048, 163 << 10, 164 << 10},
+                   {86, 1536, 99 << 10, 100 << 10},  {90, 2048, 227 << 10, 228 << 10},
+                   {120, 1536, 99 << 10, 100 << 10}, {1 << 30, 0, 0, 0}};
+
+int capability() {
+    const char *text = getenv("HILLOCK_EMULATED_CAPABILITY");
+    return text ? atoi(text) : 90;
+}
+int kind() {
+    int i = 0;
+    while (kinds[i + 1].capability <= capability()) i++;
+    return i;
+}
+size_t block_most() { return kinds[kind()].block_most; }
+
+/* What a capture does not allow; it is of no use then. */
+cudaError_t refuse(emulated_graph *capture) {
+    capture->broken = true;
+    return result(cudaErrorStreamCaptureUnsupported);
+}
+emulated_graph *any_capture(bool relaxed) {
+    for (emulated_stream *stream : streams)
+        if (stream->capture && (relaxed || !stream->capture->relaxed)) return stream->capture;
+    return NULL;
+}
+
 void run(const emulated_node &node) {
-    if (node.work) {
-        open_memory();
+    if (node.hidden) {
         node.work();
+    } else if (node.work) {
+        open_memory();
+        checks_begin(NULL);
+        node.work();
+        checks_end();
         shut_memory();
     } else {
         run_kernel(&node.kernel);
@@ -74,6 +115,8 @@ void catch_up(emulated_stream *stream) {
 
 cudaError_t submit(cudaStream_t stream, emulated_node &&node) {
     static const bool late = set_to("HILLOCK_EMULATED_LATE", "1");
+    if (stream->capture && stream->capture->broken)
+        return result(cudaErrorStreamCaptureInvalidated);
     if (stream->capture)
         stream->capture->nodes.push_back(new emulated_node(node));
     else if (late)
@@ -84,7 +127,7 @@ cudaError_t submit(cudaStream_t stream, emulated_node &&node) {
 }
 
 emulated_node host_node(cudaGraphNodeType type, std::function<void()> work) {
-    return {type, false, {}, work};
+    return {type, false, false, {}, work};
 }
 
 bool keep_arguments(launch *k, void **arguments) {
@@ -113,29 +156,38 @@ bool keep_arguments(launch *k, void **arguments) {
 
 } /* namespace */
 
+cudaError_t stuck() {
+    is_stuck = is_stuck && set_to("HILLOCK_EMULATED_BROKEN", "1"); /* else as a process anew */
+    return is_stuck ? result(cudaErrorIllegalAddress) : cudaSuccess;
+}
+
 cudaError_t emulated_launch(const emulated_kernel *kernel, dim3 grid, dim3 block, void **arguments,
                             size_t shared, cudaStream_t stream) {
     lock l(emulator_mutex);
+    if (stuck() != cudaSuccess) return stuck();
+    is_stuck = set_to("HILLOCK_EMULATED_BROKEN", "1");
+    if (is_stuck) return cudaSuccess; /* it shows later */
     const uint64_t threads = (uint64_t)block.x * block.y * block.z;
     if (threads == 0 || threads > MOST_THREADS || block.z > 64 || grid.x == 0 ||
         grid.x > 0x7fffffff || grid.y == 0 || grid.y > 65535 || grid.z == 0 || grid.z > 65535)
         return result(cudaErrorInvalidConfiguration);
+    if (kernel->cluster > 1 && (capability() < 90 || kernel->cluster > MOST_CLUSTER ||
+                                grid.x % kernel->cluster != 0 || grid.y != 1 || grid.z != 1))
+        return result(cudaErrorInvalidValue);
     const auto allowed = shared_of.find(kernel->function);
     cudaFuncAttributes code;
     if (kernel->cluster > 1 && cudaFuncGetAttributes(&code, kernel->function) == cudaSuccess &&
         code.ptxVersion < 90)
         fail("clusters, of code that was written for a GPU that has none");
-    if (kernel->cluster > 1 && (kernel->cluster > MOST_CLUSTER || grid.x % kernel->cluster != 0 ||
-                                grid.y != 1 || grid.z != 1))
-        return result(cudaErrorInvalidValue);
-    if (shared > (allowed == shared_of.end() ? 48 << 10 : allowed->second))
-        return result(cudaErrorInvalidValue);
-    emulated_node node = {cudaGraphNodeTypeKernel, false, {}, nullptr};
+    const size_t most = allowed == shared_of.end() ? 48 << 10 : allowed->second;
+    if (shared > most) return result(cudaErrorInvalidValue);
+    emulated_node node = {cudaGraphNodeTypeKernel, false, false, {}, nullptr};
     node.kernel.function = kernel->function;
     node.kernel.call = kernel->call;
     node.kernel.grid = grid;
     node.kernel.block = block;
     node.kernel.shared = shared;
+    node.kernel.static_room = allowed == shared_of.end() ? most - shared : block_most() - most;
     node.kernel.flush = kernel->flush;
     node.kernel.cluster = kernel->cluster;
     node.kernel.sizes.assign(kernel->sizes, kernel->sizes + kernel->arguments);
@@ -156,7 +208,7 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *a, const void *) {
 
 cudaError_t cudaFuncSetAttribute(const void *function, cudaFuncAttribute, int value) {
     lock l(emulator_mutex);
-    if (value < 0 || value > MOST_SHARED) return result(cudaErrorInvalidValue);
+    if (value < 0 || (size_t)value > block_most()) return result(cudaErrorInvalidValue);
     shared_of[function] = (size_t)value;
     return cudaSuccess;
 }
@@ -175,6 +227,22 @@ cudaError_t emulated_submit(cudaStream_t stream, void (*function)(const void *),
     return submit(stream, std::move(node));
 }
 
+#if HK_EMULATED_CHECKS
+/* An arena hands out memory of the device, or takes it back: in its place among a captured step's work. */
+extern "C" void emulated_memory(const void *p, size_t bytes, int live) {
+    lock l(emulator_mutex);
+    emulated_node node = host_node(cudaGraphNodeTypeMemset, [=] { checks_memory(p, bytes, live); });
+    node.hidden = true;
+    emulated_graph *capture = any_capture(true);
+    if (capture) {
+        capture->nodes.push_back(new emulated_node(node));
+    } else {
+        finish_all();
+        run(node);
+    }
+}
+#endif
+
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream) {
     return cudaMemcpy2DAsync(to, bytes, from, bytes, bytes, 1, kind, stream);
@@ -184,6 +252,7 @@ cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_
                               size_t width, size_t height, cudaMemcpyKind kind,
                               cudaStream_t stream) {
     lock l(emulator_mutex);
+    if (stuck() != cudaSuccess) return stuck();
     if (width == 0 || height == 0) return cudaSuccess;
     const bool into = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
     const bool out_of = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
@@ -191,9 +260,20 @@ cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_
         lies_on_device(from, (height - 1) * from_pitch + width) != out_of)
         return result(cudaErrorInvalidValue);
     const auto copy = [=](const void *source) {
-        for (size_t i = 0; i < height; i++)
-            memcpy((char *)to + i * to_pitch, (const char *)source + i * from_pitch, width);
+        for (size_t i = 0; i < height; i++) {
+            char *there = (char *)to + i * to_pitch;
+            const char *here = (const char *)source + i * from_pitch;
+            memcpy(there, here, width);
+            if (into && out_of)
+                checks_copied(there, here, width);
+            else if (into)
+                checks_written(there, width);
+            else if (out_of)
+                checks_read(here, width);
+        }
     };
+    if (stream->capture && !(into && out_of) && !is_pinned(into ? from : to, width))
+        return refuse(stream->capture); /* a GPU would copy what lies there then */
     /* From memory that is not pinned, the bytes are taken at once. */
     if (!out_of && !is_pinned(from, width)) {
         const std::vector<char> taken((const char *)from,
@@ -205,12 +285,17 @@ cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_
 
 cudaError_t cudaMemsetAsync(void *to, int byte, size_t bytes, cudaStream_t stream) {
     lock l(emulator_mutex);
+    if (stuck() != cudaSuccess) return stuck();
     if (!lies_on_device(to, bytes)) return result(cudaErrorInvalidValue);
-    return submit(stream, host_node(cudaGraphNodeTypeMemset, [=] { memset(to, byte, bytes); }));
+    return submit(stream, host_node(cudaGraphNodeTypeMemset, [=] {
+                      memset(to, byte, bytes);
+                      checks_written(to, bytes);
+                  }));
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
     lock l(emulator_mutex);
+    if (stuck() != cudaSuccess) return stuck();
     *stream = new emulated_stream();
     streams.insert(*stream);
     return cudaSuccess;
@@ -218,7 +303,8 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     lock l(emulator_mutex);
-    if (stream->capture) return result(cudaErrorStreamCaptureUnsupported);
+    if (stuck() != cudaSuccess) return stuck();
+    if (stream->capture) return refuse(stream->capture);
     catch_up(stream);
     return cudaSuccess;
 }
@@ -233,10 +319,17 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 
 cudaError_t cudaDeviceSynchronize() {
     lock l(emulator_mutex);
-    for (emulated_stream *stream : streams)
-        if (stream->capture) return result(cudaErrorStreamCaptureUnsupported);
-    for (emulated_stream *stream : streams) catch_up(stream);
+    if (emulated_graph *capture = any_capture(true)) return refuse(capture);
+    finish_all();
     return cudaSuccess;
+}
+
+void finish_all() {
+    for (emulated_stream *stream : streams) catch_up(stream);
+}
+cudaError_t may_touch_device() {
+    emulated_graph *capture = any_capture(false);
+    return capture ? refuse(capture) : cudaSuccess;
 }
 
 cudaError_t cudaEventCreate(cudaEvent_t *event) {
@@ -261,10 +354,11 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 
 /* --- captured steps --------------------------------------------------------------------------------------------------- */
 
-cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode) {
     lock l(emulator_mutex);
     if (stream->capture) return result(cudaErrorStreamCaptureUnsupported);
     stream->capture = new emulated_graph();
+    stream->capture->relaxed = mode == cudaStreamCaptureModeRelaxed;
     return cudaSuccess;
 }
 
@@ -272,7 +366,11 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
     lock l(emulator_mutex);
     *graph = stream->capture;
     stream->capture = NULL;
-    return *graph ? cudaSuccess : result(cudaErrorStreamCaptureUnsupported);
+    if (!*graph) return result(cudaErrorStreamCaptureUnsupported);
+    if (!(*graph)->broken) return cudaSuccess;
+    cudaGraphDestroy(*graph);
+    *graph = NULL;
+    return result(cudaErrorStreamCaptureInvalidated);
 }
 
 cudaError_t cudaStreamGetCaptureInfo(cudaStream_t stream, cudaStreamCaptureStatus *status,
@@ -282,16 +380,22 @@ cudaError_t cudaStreamGetCaptureInfo(cudaStream_t stream, cudaStreamCaptureStatu
     lock l(emulator_mutex);
     emulated_graph *graph = stream->capture;
     *status = graph ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
-    *n = graph && !graph->nodes.empty();
-    *last = *n ? &graph->nodes.back() : NULL;
+    size_t i = graph ? graph->nodes.size() : 0;
+    while (i > 0 && graph->nodes[i - 1]->hidden) i--;
+    *n = i > 0;
+    *last = i > 0 ? &graph->nodes[i - 1] : NULL;
     return cudaSuccess;
 }
 
 /* In no order that a program may rely on, as CUDA's. */
 cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t *nodes, size_t *n) {
-    const size_t all = graph->nodes.size(), room = nodes ? *n : 0;
-    *n = all;
-    for (size_t i = 0; i < room && i < all; i++) nodes[i] = graph->nodes[all - 1 - i];
+    const size_t room = nodes ? *n : 0;
+    *n = 0;
+    for (size_t i = graph->nodes.size(); i-- > 0;) {
+        if (graph->nodes[i]->hidden) continue;
+        if (*n < room) nodes[*n] = graph->nodes[i];
+        ++*n;
+    }
     return cudaSuccess;
 }
 
@@ -332,6 +436,7 @@ cudaError_t cudaGraphExecKernelNodeSetParams(cudaGraphExec_t exec, cudaGraphNode
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
     lock l(emulator_mutex);
+    if (stuck() != cudaSuccess) return stuck();
     for (const emulated_node &node : exec->nodes) submit(stream, emulated_node(node));
     return cudaSuccess;
 }
@@ -363,16 +468,16 @@ cudaError_t cudaGetDevice(int *number) {
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int) {
     memset(p, 0, sizeof *p);
     strcpy(p->name, "emulated");
-    const char *capability = getenv("HILLOCK_EMULATED_CAPABILITY");
-    p->major = capability ? atoi(capability) / 10 : 9;
-    p->minor = capability ? atoi(capability) % 10 : 0;
+    const int i = kind();
+    p->major = capability() / 10;
+    p->minor = capability() % 10;
     p->multiProcessorCount = 4;
-    p->maxThreadsPerMultiProcessor = 2048;
+    p->maxThreadsPerMultiProcessor = kinds[i].threads;
     p->l2CacheSize = 1 << 20;
     p->totalGlobalMem = memory_size();
     p->sharedMemPerBlock = 48 << 10;
-    p->sharedMemPerBlockOptin = MOST_SHARED;
-    p->sharedMemPerMultiprocessor = 164 << 10;
+    p->sharedMemPerBlockOptin = kinds[i].block_most;
+    p->sharedMemPerMultiprocessor = kinds[i].shared;
     return cudaSuccess;
 }
 
@@ -394,6 +499,8 @@ const char *cudaGetErrorString(cudaError_t error) {
     case cudaErrorIllegalAddress: return "an illegal memory access was encountered";
     case cudaErrorStreamCaptureUnsupported:
         return "operation not permitted when stream is capturing";
+    case cudaErrorStreamCaptureInvalidated:
+        return "operation failed due to a previous error during capture";
     default: return "unknown error";
     }
 }

@@ -3,13 +3,15 @@
 
    All of it lies in one range of addresses that nothing may touch but while the device works. An allocation ends where a
    page does; the page behind it is a fence, and both are full of 0xff at first: NaN, or -1. */
-#include "emulator.h"
+#include "checks.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
 #include <map>
+
+area device_area;
 
 namespace {
 
@@ -42,6 +44,7 @@ bool make_range() {
         mmap(NULL, RANGE + HUGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED) return false;
     range = (char *)round_up((size_t)p, HUGE);
+    device_area = {range, RANGE};
     if (!faults()) madvise(range, RANGE, MADV_HUGEPAGE); /* few pages to shut and open */
     return true;
 }
@@ -99,6 +102,8 @@ cudaError_t cudaMalloc(void **p, size_t bytes) {
     lock l(emulator_mutex);
     const size_t size = round_up(bytes, 256), pages = round_up(size, PAGE);
     *p = NULL;
+    if (stuck() != cudaSuccess) return stuck();
+    if (may_touch_device() != cudaSuccess) return cudaErrorStreamCaptureUnsupported;
     if (bytes == 0) return cudaSuccess;
     char *place = used + size <= memory_size() && make_range() ? place_for(pages + PAGE) : NULL;
     if (!place) return cudaErrorMemoryAllocation;
@@ -109,6 +114,7 @@ cudaError_t cudaMalloc(void **p, size_t bytes) {
     memset(place, 0xff, faults() ? pages : pages + PAGE);
     allow(PROT_NONE);
     *p = place + pages - size;
+    checks_memory(*p, bytes, true);
     return cudaSuccess;
 }
 
@@ -117,29 +123,37 @@ cudaError_t cudaFree(void *p) {
     if (!p) return cudaSuccess;
     const auto a = device.find((char *)p);
     if (a == device.end()) return cudaErrorInvalidValue;
-    if (cudaDeviceSynchronize() != cudaSuccess)
-        fail("memory is given back while a step is captured, which may use it");
+    if (may_touch_device() != cudaSuccess) return cudaErrorStreamCaptureUnsupported;
+    finish_all();
     open_memory();
     memset(p, 0xff, a->second);
     shut_memory();
     used -= a->second;
+    checks_memory(p, a->second, false);
     device.erase(a);
     return cudaSuccess;
 }
 
 cudaError_t cudaHostAlloc(void **p, size_t bytes, unsigned) {
     lock l(emulator_mutex);
+    if (may_touch_device() != cudaSuccess) return cudaErrorStreamCaptureUnsupported;
     *p = aligned_alloc(PAGE, round_up(bytes, PAGE));
     if (!*p) return cudaErrorMemoryAllocation;
     memset(*p, 0xff, bytes);
     pinned[(char *)*p] = bytes;
+    checks_memory(*p, bytes, true);
+    checks_written(*p, bytes);
     return cudaSuccess;
 }
 
 cudaError_t cudaFreeHost(void *p) {
     lock l(emulator_mutex);
-    cudaDeviceSynchronize();
-    pinned.erase((char *)p);
+    if (may_touch_device() != cudaSuccess) return cudaErrorStreamCaptureUnsupported;
+    finish_all();
+    const auto a = pinned.find((char *)p);
+    if (a == pinned.end()) return p ? cudaErrorInvalidValue : cudaSuccess;
+    checks_memory(p, a->second, false);
+    pinned.erase(a);
     free(p);
     return cudaSuccess;
 }

@@ -1,50 +1,6 @@
 /* test_emulator.cpp: whether the emulator does what a GPU does, and notices what it is there to notice.
    SPDX-License-Identifier: MIT */
-#include "cuda_runtime.h"
-
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-static int failures;
-
-#define CHECK(what)                                                                                \
-    do {                                                                                           \
-        if (!(what)) printf("line %d: not so: %s\n", __LINE__, #what), failures++;                 \
-    } while (0)
-
-static cudaStream_t stream;
-extern __shared__ __align__(16) unsigned char hk__shared[];
-
-template <class T> static T *on_device(int n) {
-    void *p;
-    if (cudaMalloc(&p, (size_t)n * sizeof(T)) != cudaSuccess) abort();
-    return (T *)p;
-}
-template <class T> static void get(T *to, const T *from, int n) {
-    cudaMemcpyAsync(to, from, (size_t)n * sizeof(T), cudaMemcpyDeviceToHost, stream);
-    cudaStreamSynchronize(stream);
-}
-template <class... P, class... A>
-static cudaError_t run(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, A... a) {
-    void *arguments[] = {(void *)&a...};
-    return cudaLaunchKernel(kernel, grid, block, arguments, shared, stream);
-}
-/* The signal that ends a process in which `act` runs; 0 if it goes on. */
-template <class Act> static int signal_of(Act act) {
-    fflush(stdout);
-    const pid_t child = fork();
-    if (child == 0) {
-        if (!freopen("/dev/null", "w", stderr)) _exit(1);
-        act();
-        _exit(0);
-    }
-    int status = 0;
-    waitpid(child, &status, 0);
-    return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-}
+#include "emulator_fixture.h"
 
 /* --- kernels ------------------------------------------------------------------------------------------------------ */
 
@@ -94,6 +50,7 @@ static __global__ void leave_early(int *out) {
     __syncthreads();
     out[threadIdx.x] = __popc(__ballot_sync(0xffffffffu, 1));
 }
+static __global__ void nothing() {}
 static __global__ void put(float *to, float value, int place) { to[place] = value; }
 static __global__ void add(float *to, const float *from) { to[threadIdx.x] += from[threadIdx.x]; }
 static __global__ void tiny(float *out, float x) { *out = x * 0.5f; }
@@ -160,22 +117,13 @@ static void test_warps() {
 
 static void test_clusters() {
     int got[6 * 40], *p = on_device<int>(6 * 40);
-    cudaLaunchAttribute attribute = {};
-    attribute.id = cudaLaunchAttributeClusterDimension;
-    attribute.val.clusterDim.x = 3;
-    attribute.val.clusterDim.y = attribute.val.clusterDim.z = 1;
-    cudaLaunchConfig_t config = {};
-    config.gridDim = 6;
-    config.blockDim = 40;
-    config.dynamicSmemBytes = sizeof(int);
-    config.stream = stream;
-    config.attrs = &attribute;
-    config.numAttrs = 1;
-    CHECK(cudaLaunchKernelEx(&config, tell, p) == cudaSuccess);
+    CHECK(run_cluster(tell, 3, 6, 40, sizeof(int), p) == cudaSuccess);
     get(got, p, 6 * 40);
     for (int i = 0; i < 6 * 40; i++) CHECK(got[i] == i / 40 / 3 * 3 + (i / 40 + 2) % 3);
-    config.gridDim = 7;
-    CHECK(cudaLaunchKernelEx(&config, tell, p) == cudaErrorInvalidValue);
+    const cudaError_t wrong = cudaErrorInvalidValue;
+    CHECK(run_cluster(tell, 3, 7, 40, sizeof(int), p) == wrong);
+    CHECK(run_cluster(tell, 3, dim3(6, 2), 40, sizeof(int), p) == wrong);
+    CHECK(run_cluster(tell, 9, 9, 40, sizeof(int), p) == wrong);
     cudaFree(p);
 }
 
@@ -187,13 +135,15 @@ static void test_memory() {
     CHECK(signal_of([=] { run(put, 1, 1, 0, p, 1.0f, 63), cudaStreamSynchronize(stream); }) == 0);
     const bool faults = getenv("HILLOCK_EMULATED_FAULTS") != NULL;
     CHECK(signal_of([=] { run(put, 1, 1, 0, p, 1.0f, 64), cudaStreamSynchronize(stream); }) ==
-          (faults ? SIGSEGV : SIGABRT));
+          (faults && !HK_EMULATED_CHECKS ? SIGSEGV : SIGABRT));
     CHECK(signal_of([=] {
               run(held, 1, 1, 0, p, holder{64, p});
               float got;
               get(&got, p, 1);
               if (got == got) abort(); /* a number */
-          }) == (faults ? SIGSEGV : 0));
+          }) == (HK_EMULATED_CHECKS ? SIGABRT
+                 : faults           ? SIGSEGV
+                                    : 0));
     CHECK(signal_of([=] { run(overrun, 1, 1, 100, 100), cudaStreamSynchronize(stream); }) ==
           SIGABRT);
     CHECK(signal_of([=] { run(overrun, 1, 1, 100, 99), cudaStreamSynchronize(stream); }) == 0);
@@ -238,7 +188,6 @@ static void test_capture() {
     for (int i = 0; i < 3; i++) run(add, 1, 2, 0, p, (const float *)q);
     void *to = p;
     CHECK(emulated_submit(stream, library, &to, sizeof to) == cudaSuccess);
-    CHECK(cudaStreamSynchronize(stream) == cudaErrorStreamCaptureUnsupported);
     CHECK(cudaStreamEndCapture(stream, &graph) == cudaSuccess);
     get(value, p, 2);
     CHECK(value[0] != value[0]); /* nothing ran yet */
@@ -273,6 +222,62 @@ static void test_capture() {
     cudaGraphExecDestroy(exec), cudaGraphDestroy(graph), cudaFree(p), cudaFree(q);
 }
 
+/* What may not be done while a stream is captured; `relaxed` allows allocations. The capture is lost then. */
+template <class Act> static bool is_refused(cudaStreamCaptureMode mode, Act act) {
+    cudaGraph_t graph;
+    cudaStreamBeginCapture(stream, mode);
+    const bool refused = act() == cudaErrorStreamCaptureUnsupported;
+    const cudaError_t ended = cudaStreamEndCapture(stream, &graph);
+    CHECK(ended == (refused ? cudaErrorStreamCaptureInvalidated : cudaSuccess));
+    CHECK(!graph == refused);
+    cudaGraphDestroy(graph);
+    cudaGetLastError();
+    return refused;
+}
+
+static void test_refused_in_capture() {
+    const cudaStreamCaptureMode relaxed = cudaStreamCaptureModeRelaxed,
+                                strict = cudaStreamCaptureModeThreadLocal;
+    float *p = on_device<float>(4), *pinned, own[4] = {0};
+    void *q = NULL;
+    cudaHostAlloc((void **)&pinned, sizeof own, cudaHostAllocDefault);
+    CHECK(is_refused(relaxed, [] { return cudaStreamSynchronize(stream); }));
+    CHECK(is_refused(relaxed, [] { return cudaDeviceSynchronize(); }));
+    CHECK(is_refused(strict, [&q] { return cudaMalloc(&q, 4); }));
+    CHECK(!is_refused(relaxed, [&q] { return cudaMalloc(&q, 4); }) && q);
+    CHECK(is_refused(strict, [q] { return cudaFree(q); }));
+    CHECK(!is_refused(relaxed, [q] { return cudaFree(q); }));
+    const cudaMemcpyKind in = cudaMemcpyHostToDevice, out = cudaMemcpyDeviceToHost;
+    CHECK(is_refused(relaxed, [=] { return cudaMemcpyAsync(p, own, 16, in, stream); }));
+    CHECK(is_refused(relaxed, [=] { return cudaMemcpyAsync((void *)own, p, 16, out, stream); }));
+    CHECK(!is_refused(relaxed, [=] { return cudaMemcpyAsync(p, pinned, 16, in, stream); }));
+    CHECK(!is_refused(relaxed, [=] { return cudaMemcpyAsync(pinned, p, 16, out, stream); }));
+    cudaFreeHost(pinned), cudaFree(p);
+}
+
+/* What a GPU of a capability does not launch. */
+static void test_limits() {
+    const auto runs = [](dim3 grid, dim3 block) {
+        return cudaLaunchKernel(nothing, grid, block, NULL, 0, stream);
+    };
+    const auto asks = [](int shared) {
+        return cudaFuncSetAttribute(nothing, cudaFuncAttributeMaxDynamicSharedMemorySize, shared);
+    };
+    const cudaError_t wrong = cudaErrorInvalidConfiguration;
+    CHECK(runs(dim3(1, 65535, 1), 1) == cudaSuccess && runs(dim3(1, 65536, 1), 1) == wrong);
+    CHECK(runs(dim3(1, 1, 65536), 1) == wrong && runs(dim3(0x80000000u, 1, 1), 1) == wrong);
+    CHECK(runs(1, dim3(1, 1, 65)) == wrong && runs(1, dim3(33, 32, 1)) == wrong);
+    CHECK(asks(227 << 10) == cudaSuccess && asks((227 << 10) + 1) == cudaErrorInvalidValue);
+    setenv("HILLOCK_EMULATED_CAPABILITY", "86", 1);
+    CHECK(asks(99 << 10) == cudaSuccess && asks((99 << 10) + 1) == cudaErrorInvalidValue);
+    cudaDeviceProp about;
+    CHECK(cudaGetDeviceProperties(&about, 0) == cudaSuccess && about.major == 8);
+    CHECK(about.sharedMemPerBlockOptin == 99 << 10 && about.maxThreadsPerMultiProcessor == 1536);
+    CHECK(run_cluster(nothing, 2, 2, 1, 0) == cudaErrorInvalidValue); /* none before sm_90 */
+    unsetenv("HILLOCK_EMULATED_CAPABILITY");
+    cudaGetLastError();
+}
+
 /* A missing barrier gives another result in another order. */
 static void test_race(const char *order) {
     float x[4] = {0, 1, 2, 3}, *p = on_device<float>(4);
@@ -303,7 +308,10 @@ int main() {
     test_clusters();
     test_memory();
     test_capture();
-    test_race(getenv("HILLOCK_EMULATED_ORDER"));
+    test_refused_in_capture();
+    test_limits();
+    if (!HK_EMULATED_CHECKS)
+        test_race(getenv("HILLOCK_EMULATED_ORDER")); /* there it ends the program */
     test_late(getenv("HILLOCK_EMULATED_LATE") != NULL);
     test_arguments();
     cudaStreamDestroy(stream);

@@ -32,6 +32,7 @@ case $what in
             BEGIN { n = split("sigmoid tanh relu relu6 silu gelu gelu_tanh mish elu selu celu leaky_relu softplus " \
                               "hard_sigmoid hard_tanh hard_swish softsign log_sigmoid", name, " ")
                     for (i = 1; i <= n; i++) simple[name[i]] = 1 }' "$csv"
+        awk -F, -v shape="$shape" 'NR > 1 && $5 != "" { printf "RESULT us/%s %s, %s %s\n", shape, $1, $2, $5 }' "$csv"
         awk -F, -v shape="$shape" -v emulated=$emulated 'NR > 1 && $1 == "mish" { fused[$2] = $5 }
             NR > 1 && $1 ~ /mish/ && $1 != "mish" { parts[$2] = $5 }
             END { for (p in parts) if (fused[p] > 0) {

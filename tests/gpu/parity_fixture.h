@@ -6,15 +6,6 @@
 #include "net_fixture.h"
 #include "results.h"
 
-static inline hk_context *device_context(hk_device device, hk_dtype dtype, uint64_t seed) {
-    if (device == HK_CUDA) need_gpu();
-    hk_context *ctx = hk_context_create(
-        &(hk_context_config){.device = device, .dtype = dtype, .seed = seed, .threads = 0});
-    assert_non_null(ctx);
-    assert_ok(ctx);
-    return ctx;
-}
-
 /* --- the networks of mnist_mlp and mnist_cnn --------------------------------------------------------------------- */
 
 static inline hk_module *mlp(hk_context *ctx) {
@@ -90,7 +81,8 @@ static inline hk_dataset *pictures(hk_context *ctx, int64_t n) {
 
 static inline run run_begin(hk_device device, hk_dtype dtype, uint64_t seed, const network *of,
                             int64_t images, int64_t batch, const char *optimizer, double lr) {
-    run r = {.ctx = device_context(device, dtype, seed)};
+    run r = {.ctx =
+                 open_context((hk_context_config){.device = device, .dtype = dtype, .seed = seed})};
     r.net = of->make(r.ctx);
     if (hk_module_build(r.net, HK_SHAPE(-1, 1, 28, 28), NULL) != HK_OK)
         fail_msg("%s: %s", of->name, hk_error_message(r.ctx));
@@ -115,9 +107,8 @@ static inline void give_weights(const run *to, const run *from) {
                 assert_int_equal(hk_tensor_copy(target, source), HK_OK);
                 continue;
             }
-            void *values = host(source); /* float to double */
-            for (int64_t k = 0; k < hk_tensor_count(source); k++)
-                element_put(target, k, (double)((const float *)values)[k]);
+            const double *all = values(source); /* float to double */
+            for (int64_t k = 0; k < hk_tensor_count(source); k++) element_put(target, k, all[k]);
         }
 }
 
@@ -156,15 +147,11 @@ static inline void run_steps(run *r, int64_t steps) {
 
 /* ‖a - b‖ and ‖b‖ of two tensors of floats or doubles, wherever they lie. */
 static inline void apart(hk_tensor *a, hk_tensor *b, double *distance, double *size) {
-    const void *x = host(a), *y = host(b);
+    const double *x = values(a), *y = values(b);
     double d = 0, s = 0;
     for (int64_t i = 0; i < hk_tensor_count(a); i++) {
-        const double u =
-            hk_tensor_dtype(a) == HK_F64 ? ((const double *)x)[i] : (double)((const float *)x)[i];
-        const double v =
-            hk_tensor_dtype(b) == HK_F64 ? ((const double *)y)[i] : (double)((const float *)y)[i];
-        d += (u - v) * (u - v);
-        s += v * v;
+        d += (x[i] - y[i]) * (x[i] - y[i]);
+        s += y[i] * y[i];
     }
     *distance = sqrt(d);
     *size = sqrt(s);

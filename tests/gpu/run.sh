@@ -5,13 +5,14 @@
 #     sh tests/gpu/run.sh build|parity|sanitize|train|bench|table
 #
 # Each part ends within 8 minutes. It may be called again: jobs that are done, and whose program has not changed, are not
-# done again; those that time or the machine cut short are. It needs nvcc, CMake and a C compiler; what else is missing is
-# noted as not run. All results go to gpu-results.json in the build folder, and `table` prints them.
+# done again; those that time, a signal or the machine cut short are. It needs nvcc, CMake, and a compiler for C and C++
+# (nvcc hands it what is for the CPU); what else is missing is noted as not run. All results go to gpu-results.json in the
+# build folder, and `table` prints them as Markdown.
 #
 #     --build DIR     the build folder; build-gpu if not given
 #     --emulated      an emulated GPU and small sizes: to try this file where there is no GPU
 #     --seconds N     for a part, instead of 470
-#   Variables: HILLOCK_ARCH (90 for sm_90; native if not given), PYTHON (python3), SANITIZER (compute-sanitizer).
+#   Variables: HILLOCK_ARCH (90 for sm_90; the GPU's own if not given), PYTHON (python3), SANITIZER (compute-sanitizer).
 set -u
 cd "$(dirname "$0")/../.." || exit 2
 
@@ -26,8 +27,9 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-[ -n "$part" ] || { sed -n '5,16s/^# \{0,1\}//p' tests/gpu/run.sh; exit 2; }
+[ -n "$part" ] || { sed -n '5,17s/^# \{0,1\}//p' tests/gpu/run.sh; exit 2; }
 python=${PYTHON:-python3} sanitizer=${SANITIZER:-compute-sanitizer}
+PATH=$PATH:/usr/local/cuda/bin
 mkdir -p "$build/gpu" || exit 2
 build=$(cd "$build" && pwd)
 work=$build/gpu mnist=$build/gpu/mnist
@@ -43,18 +45,35 @@ note() { # name fingerprint status seconds why
     printf '%-44s %-8s %5s s  %s\n' "$1" "$3" "$4" "$5"
 }
 
+# Text of any kind, as printable lines.
+printable() { LC_ALL=C tr '\r\t\200-\377' '\n ?' | LC_ALL=C tr -cd '\n\040-\176'; }
+
+last_line() { printable <"$work/$1.log" | grep . | tail -1 | cut -c 1-160; }
+reason() { # of a log: CMake's error, or the first line that looks like one, or the last
+    printable <"$work/$1.log" | awk '
+        /^RESULT/ { next }
+        cmake && !NF && text { exit }
+        cmake { if (NF) { sub(/^ +/, ""); text = text (text ? " " : "") $0 } next }
+        /^CMake Error/ { cmake = 1; next }
+        !first && /rror:|fatal|allowed|No such|Invalid|azard/ { first = $0 }
+        NF { last = $0 }
+        END { print substr(text ? text : first ? first : last, 1, 160) }'
+}
+
 beyond() { # results beyond their limits, of a log
     awk '$1 == "RESULT" && ($(NF-1) == "<=" || $(NF-1) == ">=") {
              v = $(NF-2) + 0; l = $NF + 0
-             good = $(NF-2) !~ /nan|inf/ && ($(NF-1) == "<=" ? v <= l : v >= l)
+             good = $(NF-2) ~ /^[-+]?[0-9.]+([eE][-+]?[0-9]+)?$/ && ($(NF-1) == "<=" ? v <= l : v >= l)
              if (!good) n++ } END { print n + 0 }' "$1"
 }
 
-# job NAME LIMIT PROGRAM COMMAND...: at most LIMIT seconds; PROGRAM's content and the command tell whether it was done.
+# job NAME LIMIT PROGRAM COMMAND...: at most LIMIT seconds. The contents of PROGRAM, of the library and of our scripts, and
+# the command, tell whether it was done.
 job() {
     name=$1 limit=$2 program=$3
     shift 3
-    print=$(cat "$program" 2>/dev/null | cksum)" $(echo "$*" | cksum)"
+    print=$(cat "$program" "$build"/lib/libhillock.* tests/gpu/[bfst]*.sh tests/gpu/*.py 2>/dev/null | cksum)
+    print="$print $(echo "$*" | cksum)"
     if [ -f "$work/$name.state" ] && [ "$(sed -n 1p "$work/$name.state")" = "$print" ]; then
         case $(sed -n 2p "$work/$name.state") in
             ok | failed)
@@ -63,6 +82,12 @@ job() {
                 ;;
         esac
     fi
+    if [ -n "$no_gpu" ]; then
+        : >"$work/$name.log"
+        note "$name" "$print" "not run" 0 "$no_gpu"
+        return
+    fi
+    own=$limit
     [ "$limit" -lt "$(left)" ] || limit=$(left)
     if [ "$limit" -lt 5 ]; then
         note "$name" "$print" cut 0 "no time is left: call this part again"
@@ -70,80 +95,58 @@ job() {
     fi
     from=$(date +%s)
     echo "... $name"
-    timeout -k 5 "$limit" "$@" >"$work/$name.log" 2>&1
-    code=$? took=$(($(date +%s) - from)) why=
+    rm -f "$work/$name.state"
+    timeout -k 5 "$limit" "$@" >"$work/$name.log" 2>&1 </dev/null &
+    running=$!
+    wait "$running"
+    code=$? took=$(($(date +%s) - from)) running='' why=''
     status=ok
-    if [ $code -eq 124 ] || [ $code -eq 137 ]; then
+    if [ $code -eq 124 ] || { [ $code -eq 137 ] && [ $took -ge "$limit" ]; }; then
         status=cut why="longer than $limit s"
-        [ "$(left)" -gt 5 ] && status=failed # it had all of its time
+        [ "$limit" -lt "$own" ] || status=failed # it had all of its time
     elif [ $code -eq 77 ]; then
-        status="not run" why=$(tail -1 "$work/$name.log")
+        status="not run" why=$(last_line "$name")
+    elif [ $code -gt 128 ]; then
+        status=failed why="ended by signal $((code - 128)): $(reason "$name")"
     elif [ $code -ne 0 ]; then
-        status=failed why="exit $code: $(grep -v '^RESULT' "$work/$name.log" | tail -1 | cut -c 1-160)"
+        status=failed why="exit $code: $(reason "$name")"
     elif [ "$(beyond "$work/$name.log")" -gt 0 ]; then
         status=failed why="$(beyond "$work/$name.log") results beyond their limits"
+    else
+        why=$(printable <"$work/$name.log" | sed -n '/^not run/{s/\(.\{160\}\).*/\1/p;q;}')
     fi
     note "$name" "$print" "$status" "$took" "$why"
 }
 
-# --- results ----------------------------------------------------------------------------------------------------------
-
-text() { sed 's/\\/\\\\/g; s/"/\\"/g; s/	/ /g' | tr -d '\000-\037'; }
-
-write_json() {
-    {
-        printf '{"device":"%s","emulated":%s,"nvcc":"%s","jobs":[' \
-            "$( (nvidia-smi --query-gpu=name,driver_version --format=csv,noheader 2>/dev/null || echo none) | head -1 | text)" \
-            $emulated "$( (nvcc --version 2>/dev/null || echo none) | tail -1 | text)"
-        comma=
-        for state in "$work"/*.state; do
-            [ -f "$state" ] || continue
-            name=$(basename "$state" .state)
-            printf '%s\n{"name":"%s","status":"%s","seconds":%s,"why":"%s","results":{' "$comma" "$name" \
-                "$(sed -n 2p "$state")" "$(sed -n 3p "$state")" "$(sed -n 4p "$state" | text)"
-            [ -f "$work/$name.log" ] && awk '$1 == "RESULT" {
-                limited = $(NF-1) == "<=" || $(NF-1) == ">="
-                v = limited ? $(NF-2) : $NF; last = limited ? NF - 3 : NF - 1
-                what = $2; for (i = 3; i <= last; i++) what = what " " $i
-                gsub(/["\\]/, "", what)
-                printf "%s\"%s\":{\"value\":%s", some++ ? "," : "", what, v ~ /nan|inf/ ? "null" : v
-                if (limited) printf ",\"%s\":%s", $(NF-1) == "<=" ? "most" : "least", $NF
-                printf "}" }' "$work/$name.log"
-            printf '}}'
-            comma=,
-        done
-        printf '\n]}\n'
-    } >"$build/gpu-results.json.new" && mv "$build/gpu-results.json.new" "$build/gpu-results.json"
+stopped() { # by a signal: what ran is not done
+    trap '' HUP INT TERM
+    [ -n "$running" ] && kill "$running" 2>/dev/null && wait "$running" 2>/dev/null
+    sh tests/gpu/report.sh json "$build" "$emulated"
+    echo "run.sh: stopped; call this part again" >&2
+    exit 130
 }
-
-table() {
-    for state in "$work"/*.state; do
-        [ -f "$state" ] || continue
-        name=$(basename "$state" .state)
-        printf '%-44s %-8s %s\n' "$name" "$(sed -n 2p "$state")" "$(sed -n 4p "$state")"
-    done
-    echo
-    echo "results nearest to their limits, or beyond:"
-    cat "$work"/*.log 2>/dev/null | awk '$1 == "RESULT" && ($(NF-1) == "<=" || $(NF-1) == ">=") {
-            v = $(NF-2) + 0; l = $NF + 0
-            used = $(NF-1) == "<=" ? (l ? v / l : v * 1e9) : (v ? l / v : 1e9)
-            if ($(NF-2) ~ /nan|inf/) used = 1e9
-            $1 = ""; printf "%10.3g %s\n", used, $0 }' | sort -rg | head -25
-    echo "in $build/gpu-results.json"
-}
+running='' no_gpu=''
+trap stopped HUP INT TERM
 
 finish() {
-    write_json
+    sh tests/gpu/report.sh json "$build" $emulated
     bad=$(for s in "$work"/*.state; do [ -f "$s" ] && sed -n 2p "$s"; done | grep -cE '^(failed|cut)$')
     echo "$part: $(($(date +%s) - begin)) s; of all parts so far, $bad jobs failed or were cut short"
     [ "$bad" -eq 0 ]
     exit
 }
 
+# The build, and why its programs find no GPU, if so.
 have_build() {
-    [ -x "$build/tests/parity_ops" ] && return
-    echo "run.sh: $build holds no build: sh tests/gpu/run.sh build first" >&2
-    exit 2
+    if [ ! -x "$build/tests/parity_ops" ]; then
+        echo "run.sh: $build holds no build: sh tests/gpu/run.sh build first" >&2
+        exit 2
+    fi
+    timeout 60 "$build/tests/parity_ops" no_test >"$work/gpu.log" 2>&1
+    case $? in
+        77) no_gpu=$(last_line gpu) ;;
+        124) no_gpu="the GPU does not answer within 60 s" ;;
+    esac
 }
 
 # The programs read raw files, since zlib may be missing.
@@ -159,7 +162,7 @@ unpack_mnist() {
 cores=$(nproc 2>/dev/null || echo 2)
 case $part in
     build)
-        if $emulated; then cuda=-DHILLOCK_CUDA_EMULATED=ON; else cuda="-DHILLOCK_CUDA=ON -DCMAKE_CUDA_ARCHITECTURES=${HILLOCK_ARCH:-native}"; fi
+        if $emulated; then cuda=-DHILLOCK_CUDA_EMULATED=ON; else cuda="-DHILLOCK_CUDA=ON ${HILLOCK_ARCH:+-DCMAKE_CUDA_ARCHITECTURES=$HILLOCK_ARCH}"; fi
         rm -f "$work/configure.state" "$work/build.state" # CMake knows what is up to date
         # shellcheck disable=SC2086
         job configure 120 /dev/null cmake -S . -B "$build" $cuda -DCMAKE_BUILD_TYPE=Release
@@ -222,6 +225,9 @@ case $part in
                 sh tests/gpu/bench.sh mnist "$build" "$work" $emulated "$1" "$2" "$mnist" "$python"
         done
         ;;
-    table) table; exit ;;
+    table)
+        sh tests/gpu/report.sh json "$build" $emulated
+        exec sh tests/gpu/report.sh table "$build" $emulated
+        ;;
 esac
 finish

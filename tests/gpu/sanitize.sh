@@ -4,11 +4,12 @@
 command -v "$1" >/dev/null || { echo "there is no $1"; exit 77; }
 out=$("$1" --tool "$2" --error-exitcode 99 "$3" "$4" 2>&1)
 code=$?
-echo "$out" | tail -n 60
+printf '%s\n' "$out" | tail -n 60
 # Some machines do not let it at the device.
-echo "$out" | grep -qiE 'device not supported|unable to (attach|launch)|not permitted|failed to initialize' && {
-    echo "$1 refuses this machine: $(echo "$out" | grep -iE 'not supported|unable|not permitted|failed to init' | head -1)"
+printf '%s\n' "$out" | grep -qiE 'device not supported|unable to (attach|launch)|not permitted|failed to initialize' && {
+    printf '%s refuses this machine: %s\n' "$1" \
+        "$(printf '%s\n' "$out" | grep -iE 'not supported|unable|not permitted|failed to init' | head -1)"
     exit 77
 }
-echo "$out" | grep -q 'ERROR SUMMARY\|RACECHECK SUMMARY' || { echo "$1 says nothing of errors"; exit 1; }
+printf '%s\n' "$out" | grep -q 'ERROR SUMMARY\|RACECHECK SUMMARY' || { echo "$1 says nothing of errors"; exit 1; }
 exit $code

@@ -7,34 +7,16 @@ Prints lines for run.sh: RESULT name value [<= limit].
 
 import argparse
 import csv
+import pathlib
 import statistics
+import sys
 import time
 
 import torch
-import torch.nn.functional as F
 
-FUNCTIONS = {
-    "sigmoid": torch.sigmoid,
-    "hard_sigmoid": F.hardsigmoid,
-    "log_sigmoid": F.logsigmoid,
-    "tanh": torch.tanh,
-    "hard_tanh": F.hardtanh,
-    "softsign": F.softsign,
-    "relu": torch.relu,
-    "relu6": F.relu6,
-    "leaky_relu": F.leaky_relu,
-    "elu": F.elu,
-    "celu": F.celu,
-    "selu": F.selu,
-    "softplus": F.softplus,
-    "silu": F.silu,
-    "hard_swish": F.hardswish,
-    "gelu": F.gelu,
-    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
-    "mish": F.mish,
-    "softmax": lambda x: F.softmax(x, -1),
-    "log_softmax": lambda x: F.log_softmax(x, -1),
-}
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "bench"))
+from torch_activations import FUNCTIONS  # the one of tests/bench, which has this file's name
+
 COMPILED = ("sigmoid", "relu", "gelu", "mish", "softmax")
 SLACK = 1.02  # hillock may take this much longer than eager PyTorch
 

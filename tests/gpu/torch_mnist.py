@@ -7,41 +7,35 @@ The images lie on the GPU as bytes, as hillock's do; a batch is gathered there. 
 """
 
 import argparse
-import os
+import pathlib
 import statistics
+import sys
 import time
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "bench"))
+import torch_cnn
+import torch_mlp
+import torch_train
+
+# The shape that an image has there, and the network.
 NETS = {
-    "mlp": lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 10)),
-    "small": lambda: nn.Sequential(
-        nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Flatten(), nn.Linear(784, 10),
-    ),
-    "lenet": lambda: nn.Sequential(
-        nn.Conv2d(1, 32, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(32, 64, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Flatten(), nn.Linear(3136, 512), nn.ReLU(), nn.Linear(512, 10),
-    ),
+    "mlp": ((784,), lambda: torch_mlp.make_net([128], 1)),
+    "small": ((1, 28, 28), lambda: torch_cnn.make_net("small", "auto", 1)),
+    "lenet": ((1, 28, 28), lambda: torch_cnn.make_net("lenet", "auto", 1)),
 }
 
 
 class Run:
     def __init__(self, args, way):
-        torch.manual_seed(1)
         self.device = args.device
-        def raw(name, header):
-            return np.fromfile(os.path.join(args.data, name), np.uint8)[header:].copy()
-        self.images = torch.from_numpy(raw("train-images-idx3-ubyte", 16)).to(args.device)
-        self.images = self.images.view(-1, 1, 28, 28)
-        self.labels = torch.from_numpy(raw("train-labels-idx1-ubyte", 8)).long().to(args.device)
+        shape, make_net = NETS[args.net]
+        self.images = self.bytes_of(args.data, "train-images-idx3-ubyte", 16).view(-1, *shape)
+        self.labels = self.bytes_of(args.data, "train-labels-idx1-ubyte", 8).long()
         self.batch = min(args.batch, len(self.labels))
-        self.net = NETS[args.net]().to(args.device)
+        self.net = make_net().to(args.device)
         self.opt = torch.optim.Adam(
             self.net.parameters(), lr=1e-3, fused=args.device == "cuda", capturable=way == "graph"
         )
@@ -54,6 +48,9 @@ class Run:
             self.loss = self.plain_loss
         if way == "graph":
             self.capture()
+
+    def bytes_of(self, folder, name, header):
+        return torch.from_numpy(torch_train.read_idx(folder, name, header).copy()).to(self.device)
 
     def plain_loss(self, items):
         x = self.images[items].float() / 255
