@@ -10,6 +10,7 @@
      HILLOCK_EMULATED_MEMORY=BYTES                of the device; 4 GiB if not given
      HILLOCK_EMULATED_CAPABILITY=80               what it says it is; 90 if not given
      HILLOCK_EMULATED_CODE=80                     what its code was written for; as the device if not given
+     HILLOCK_EMULATED_FAILS=N                     the N-th kernel from now fails, and with it every call behind
    HILLOCK_EMULATED_CHECKS=ON, of CMake, makes it stricter still: see checks.cpp. */
 #include "checks.h"
 
@@ -91,10 +92,23 @@ emulated_graph *any_capture(bool relaxed) {
     return NULL;
 }
 
+/* What a kernel did wrong breaks the device for the rest of the process, here while the variable is there. */
+long kernels_run;
+cudaError_t device_state() {
+    const char *fails = getenv("HILLOCK_EMULATED_FAILS");
+    if (!fails) kernels_run = 0;
+    return fails && kernels_run >= atol(fails) ? result(cudaErrorIllegalAddress) : cudaSuccess;
+}
+
 void run(const emulated_node &node) {
     if (node.hidden) {
         node.work();
-    } else if (node.work) {
+        return;
+    }
+    if (device_state() != cudaSuccess) return;
+    if (!node.work) kernels_run++;
+    if (device_state() != cudaSuccess) return;
+    if (node.work) {
         open_memory();
         checks_begin(NULL);
         node.work();
@@ -112,6 +126,7 @@ void catch_up(emulated_stream *stream) {
 
 cudaError_t submit(cudaStream_t stream, emulated_node &&node) {
     static const bool late = set_to("HILLOCK_EMULATED_LATE", "1");
+    if (device_state() != cudaSuccess) return cudaErrorIllegalAddress;
     if (stream->capture && stream->capture->broken)
         return result(cudaErrorStreamCaptureInvalidated);
     if (stream->capture)
@@ -291,7 +306,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     lock l(emulator_mutex);
     if (stream->capture) return refuse(stream->capture);
     catch_up(stream);
-    return cudaSuccess;
+    return device_state();
 }
 
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
@@ -422,7 +437,7 @@ cudaError_t cudaGraphExecKernelNodeSetParams(cudaGraphExec_t exec, cudaGraphNode
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
     lock l(emulator_mutex);
     for (const emulated_node &node : exec->nodes) submit(stream, emulated_node(node));
-    return cudaSuccess;
+    return device_state();
 }
 
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
