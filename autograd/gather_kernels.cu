@@ -29,7 +29,7 @@ static const int64_t most_looks = 1 << 26;
 /* A row is `units` of T. */
 template <class T>
 static __global__ void __launch_bounds__(THREADS)
-gather(const hk__gather_job j, const T *x, T *out, int64_t units, hk__gpu_flag *flag) {
+    gather(const hk__gather_job j, const T *x, T *out, int64_t units, hk__gpu_flag *flag) {
     const int64_t at = blockIdx.x * (int64_t)THREADS + threadIdx.x;
     if (at >= j.count * units) return;
     const int64_t i = at >> 31 ? at / units : (uint32_t)at / (uint32_t)units, unit = at - i * units;
@@ -43,12 +43,14 @@ gather(const hk__gather_job j, const T *x, T *out, int64_t units, hk__gpu_flag *
 }
 
 template <class T>
-static void launch_gather(hk_context *ctx, const hk__gather_job *j, const void *x, void *out, int64_t units) {
-    HK_LAUNCH(ctx, hk__grid(j->count * units, THREADS, 1), THREADS, 0, gather<T>, *j, (const T *)x, (T *)out, units,
-              hk__gpu_flag_of(ctx));
+static void launch_gather(hk_context *ctx, const hk__gather_job *j, const void *x, void *out,
+                          int64_t units) {
+    HK_LAUNCH(ctx, hk__grid(j->count * units, THREADS, 1), THREADS, 0, gather<T>, *j, (const T *)x,
+              (T *)out, units, hk__gpu_flag_of(ctx));
 }
 
-static void forward(hk_context *ctx, const hk__gather_job *j, const void *x, void *out, size_t size) {
+static void forward(hk_context *ctx, const hk__gather_job *j, const void *x, void *out,
+                    size_t size) {
     const int64_t bytes = j->n * (int64_t)size;
     if (j->count == 0 || bytes == 0) return;
     const uintptr_t all = (uintptr_t)x | (uintptr_t)out | (uintptr_t)bytes;
@@ -147,7 +149,8 @@ static __global__ void __launch_bounds__(THREADS) sort_move(const sort_job j) {
 }
 
 /* Where each row's stretch of sorted keys begins and ends. */
-static __global__ void __launch_bounds__(THREADS) find_ends(const int32_t *key, int64_t n, int32_t *begin, int32_t *end) {
+static __global__ void __launch_bounds__(THREADS)
+    find_ends(const int32_t *key, int64_t n, int32_t *begin, int32_t *end) {
     const int64_t i = blockIdx.x * (int64_t)THREADS + threadIdx.x;
     if (i >= n) return;
     if (i == 0 || key[i - 1] != key[i]) begin[key[i]] = (int32_t)i;
@@ -169,7 +172,8 @@ enum { FLIGHT = 8 }; /* rows that are read before they are added: one may be ask
 
 /* Adds rows row[] of g, in order; those that are negative are none. g: where the thread's elements of row 0 are. */
 template <int N>
-static __device__ inline void add(hk__vector<hk_real, N> *sum, const hk_real *g, int64_t n, const int64_t *row) {
+static __device__ inline void add(hk__vector<hk_real, N> *sum, const hk_real *g, int64_t n,
+                                  const int64_t *row) {
     hk__vector<hk_real, N> term[FLIGHT];
 #pragma unroll
     for (int f = 0; f < FLIGHT; f++)
@@ -182,8 +186,8 @@ static __device__ inline void add(hk__vector<hk_real, N> *sum, const hk_real *g,
 
 /* From the sorted places. A warp reads 32 of them at once. */
 template <int N>
-static __device__ inline void add_sorted(const scatter_job &s, int64_t row, const hk_real *g, bool live,
-                                         hk__vector<hk_real, N> *sum) {
+static __device__ inline void add_sorted(const scatter_job &s, int64_t row, const hk_real *g,
+                                         bool live, hk__vector<hk_real, N> *sum) {
     const int lane = threadIdx.x % HK__WARP;
     const int32_t end = s.end[row];
     for (int32_t first = s.begin[row]; first < end; first += HK__WARP) {
@@ -202,8 +206,8 @@ static __device__ inline void add_sorted(const scatter_job &s, int64_t row, cons
 
 /* From the list as it came. */
 template <int N>
-static __device__ inline void add_listed(const scatter_job &s, int64_t row, const hk_real *g, bool live,
-                                         hk__vector<hk_real, N> *sum) {
+static __device__ inline void add_listed(const scatter_job &s, int64_t row, const hk_real *g,
+                                         bool live, hk__vector<hk_real, N> *sum) {
     const int lane = threadIdx.x % HK__WARP;
     for (int64_t first = 0; first < s.j.count; first += HK__WARP) {
         const bool mine = first + lane < s.j.count && s.j.index[first + lane] == row;
@@ -264,7 +268,8 @@ static void sort(hk_context *ctx, scatter_job *s) {
     s->end = ends + rows + 1;
 }
 
-static void backward(hk_context *ctx, const hk__gather_job *j, const void *g, void *out, bool accumulate) {
+static void backward(hk_context *ctx, const hk__gather_job *j, const void *g, void *out,
+                     bool accumulate) {
     if (j->rows == 0 || j->n == 0) return;
     scatter_job s = {*j, (const hk_real *)g, (hk_real *)out, NULL, NULL, NULL, 0, accumulate};
     const bool whole = ((uintptr_t)g | (uintptr_t)out) % 16 == 0 && j->n % LANES == 0;

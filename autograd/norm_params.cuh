@@ -73,7 +73,8 @@ static __global__ void norm_param_join(hk__norm_job j, int64_t pieces, const nor
 }
 
 /* Channels of planes: a block for each, a warp for a sample's plane. */
-static __global__ void __launch_bounds__(NORM_THREADS) norm_param_planes(hk__norm_job j, const norm_row *rows) {
+static __global__ void __launch_bounds__(NORM_THREADS)
+    norm_param_planes(hk__norm_job j, const norm_row *rows) {
     const int64_t channel = blockIdx.x, group = channel / (j.c / j.groups);
     double plain = 0, along = 0;
     for (int64_t i = threadIdx.x / HK__WARP; i < j.n; i += PARAM_ROWS) {

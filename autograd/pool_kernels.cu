@@ -233,8 +233,7 @@ template <bool largest> static __global__ void spread_any(const pool_job job, in
     const int64_t element = thread_number();
     if (element >= elements) return;
     const spot at(element, job.rows.in, job.cols.in);
-    const int64_t y = at.row, x = at.column,
-                  first_window = at.plane * job.rows.out * job.cols.out;
+    const int64_t y = at.row, x = at.column, first_window = at.plane * job.rows.out * job.cols.out;
     const covering down(job.rows, y), right(job.cols, x);
     hk_real sum = job.accumulate ? job.image[element] : (hk_real)0;
     for (int64_t i = down.first; i <= down.last; i++) {

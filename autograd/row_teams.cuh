@@ -27,8 +27,9 @@ typedef struct row_job {
     /* cross-entropy's */
     const int32_t *labels;
     double smoothing;
-    hk_real by, own, others, unused; /* slope: by·(p - own) at the label, by·(p - others) elsewhere */
-    double *losses;                  /* of each row; NULL: the mean of all is written at once */
+    hk_real by, own, others,
+        unused;     /* slope: by·(p - own) at the label, by·(p - others) elsewhere */
+    double *losses; /* of each row; NULL: the mean of all is written at once */
     hk_real *mean;
     hk__gpu_flag *flag;
 } row_job;

@@ -109,8 +109,10 @@ static __global__ void __launch_bounds__(THREADS)
 static void moments(hk_context *ctx, int64_t n, const void *x, hk__moments *to) {
     const hk__mark mark = hk__arena_mark(&ctx->gpu_scratch);
     const unsigned blocks = blocks_for(n);
-    hk__moments *part = blocks > 1 ? (hk__moments *)hk__gpu_scratch(ctx, blocks * sizeof *part) : to;
-    HK_LAUNCH(ctx, blocks, THREADS, 0, moments_of_blocks, n, whole(n, x, NULL), (const hk_real *)x, part);
+    hk__moments *part =
+        blocks > 1 ? (hk__moments *)hk__gpu_scratch(ctx, blocks * sizeof *part) : to;
+    HK_LAUNCH(ctx, blocks, THREADS, 0, moments_of_blocks, n, whole(n, x, NULL), (const hk_real *)x,
+              part);
     if (blocks > 1) HK_LAUNCH(ctx, 1, THREADS, 0, moments_of_all, (int)blocks, part, to);
     hk__arena_rewind(&ctx->gpu_scratch, mark);
 }
@@ -119,7 +121,8 @@ static void moments(hk_context *ctx, int64_t n, const void *x, hk__moments *to) 
 
 /* y may be NULL. */
 static __global__ void __launch_bounds__(THREADS)
-    squares_of_blocks(int64_t n, int64_t vectors, const hk_real *x, const hk_real *y, double *part) {
+    squares_of_blocks(int64_t n, int64_t vectors, const hk_real *x, const hk_real *y,
+                      double *part) {
     __shared__ double room[HK__WARP];
     double sum = 0;
     const int64_t apart = (int64_t)gridDim.x * THREADS;
@@ -169,7 +172,8 @@ struct either {
 
 /* A warp for a row. */
 static __global__ void __launch_bounds__(THREADS)
-    signs_of_blocks(const hk_real *x, hk__sign_rows r, const hk_real *g, int64_t width, hk__tally *part) {
+    signs_of_blocks(const hk_real *x, hk__sign_rows r, const hk_real *g, int64_t width,
+                    hk__tally *part) {
     __shared__ int64_t room[HK__WARP];
     const int lane = threadIdx.x % HK__WARP;
     int64_t one = 0, all = 0;
@@ -212,14 +216,15 @@ static __global__ void __launch_bounds__(THREADS)
     to->all += all;
 }
 
-static void signs(hk_context *ctx, const void *x, const hk__sign_rows *rows, const void *g, int64_t width,
-                  hk__tally *to) {
+static void signs(hk_context *ctx, const void *x, const hk__sign_rows *rows, const void *g,
+                  int64_t width, hk__tally *to) {
     if (rows->rows == 0) return;
     const hk__mark mark = hk__arena_mark(&ctx->gpu_scratch);
     const int64_t wanted = (rows->rows + WARPS - 1) / WARPS;
     const unsigned blocks = (unsigned)(wanted < MOST ? wanted : (int64_t)MOST);
     hk__tally *part = (hk__tally *)hk__gpu_scratch(ctx, blocks * sizeof *part);
-    HK_LAUNCH(ctx, blocks, THREADS, 0, signs_of_blocks, (const hk_real *)x, *rows, (const hk_real *)g, width, part);
+    HK_LAUNCH(ctx, blocks, THREADS, 0, signs_of_blocks, (const hk_real *)x, *rows,
+              (const hk_real *)g, width, part);
     HK_LAUNCH(ctx, 1, THREADS, 0, signs_of_all, (int)blocks, part, to);
     hk__arena_rewind(&ctx->gpu_scratch, mark);
 }

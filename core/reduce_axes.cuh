@@ -34,7 +34,8 @@ static __device__ inline int64_t axes_split(int64_t *rest, int64_t dim, double i
 
 static __device__ inline int64_t axes_place(const axes_list &l, const int64_t *stride, int64_t i) {
     int64_t at = 0;
-    for (int a = (int)l.rank - 1; a > 0; a--) at += axes_split(&i, l.dim[a], l.inverse[a]) * stride[a];
+    for (int a = (int)l.rank - 1; a > 0; a--)
+        at += axes_split(&i, l.dim[a], l.inverse[a]) * stride[a];
     return l.rank > 0 ? at + i * stride[0] : 0;
 }
 
@@ -59,7 +60,8 @@ static void axes_push(axes_list *l, int64_t dim, int64_t x, int64_t out) {
 static void axes_collapse(axes_list *l) {
     int n = 0;
     for (int i = 0; i < l->rank; i++) {
-        const bool joins = n > 0 && l->x[n - 1] == l->x[i] * l->dim[i] && l->out[n - 1] == l->out[i] * l->dim[i];
+        const bool joins =
+            n > 0 && l->x[n - 1] == l->x[i] * l->dim[i] && l->out[n - 1] == l->out[i] * l->dim[i];
         l->dim[n - joins] = joins ? l->dim[n - 1] * l->dim[i] : l->dim[i];
         l->x[n - joins] = l->x[i];
         l->out[n - joins] = l->out[i];

@@ -39,7 +39,9 @@ struct job {
 
 /* --- what is done with elements ------------------------------------------------------------------------------------- */
 
-template <int KIND, class T> static __device__ inline T start() { return KIND == MAX ? (T)-INFINITY : (T)0; }
+template <int KIND, class T> static __device__ inline T start() {
+    return KIND == MAX ? (T)-INFINITY : (T)0;
+}
 template <int KIND, class T> static __device__ inline T take(T a, T v) {
     return KIND == MAX ? hk__larger()(a, v) : KIND == SQUARES ? a + v * v : a + v;
 }
@@ -47,7 +49,8 @@ template <int KIND> static __device__ inline double join(double a, double b) {
     return KIND == MAX ? hk__larger()(a, b) : a + b;
 }
 
-static __device__ inline void put(const job &j, int64_t output, int64_t at, int64_t part, double value) {
+static __device__ inline void put(const job &j, int64_t output, int64_t at, int64_t part,
+                                  double value) {
     if (j.partial) {
         j.partial[output * j.parts + part] = value;
         return;
@@ -89,13 +92,15 @@ static __device__ inline void walk(int64_t step, int64_t end, int64_t by, At at,
 
 /* The same where the reduced axes are in the way; one axis needs no divisions. */
 template <int KIND, class T, int N>
-static __device__ inline void walk_reduced(const axes_list &l, const T *x, int64_t elements, int64_t step, int64_t end,
-                                           int64_t by, double *total) {
+static __device__ inline void walk_reduced(const axes_list &l, const T *x, int64_t elements,
+                                           int64_t step, int64_t end, int64_t by, double *total) {
     const int64_t stride = l.rank > 0 ? l.x[0] * elements : 0;
     if (l.rank <= 1)
-        walk<KIND, T, N>(step, end, by, [=](int64_t s) { return x + s * stride; }, total);
+        walk<KIND, T, N>(
+            step, end, by, [=](int64_t s) { return x + s * stride; }, total);
     else
-        walk<KIND, T, N>(step, end, by, [&](int64_t s) { return x + axes_place(l, l.x, s * elements); }, total);
+        walk<KIND, T, N>(
+            step, end, by, [&](int64_t s) { return x + axes_place(l, l.x, s * elements); }, total);
 }
 
 /* --- rows --------------------------------------------------------------------------------------------------------- */
@@ -109,18 +114,23 @@ template <int KIND> static __device__ inline double join_team(double x, int team
 }
 
 /* N elements at once lie side by side, and so do the teams' outputs in a block. */
-template <int KIND, class T, int N> static __global__ void __launch_bounds__(THREADS) rows(const job j) {
+template <int KIND, class T, int N>
+static __global__ void __launch_bounds__(THREADS) rows(const job j) {
     const int t = threadIdx.x % j.team;
-    const int64_t output = blockIdx.x * (int64_t)(THREADS / j.team) + threadIdx.x / j.team, part = blockIdx.y;
+    const int64_t output = blockIdx.x * (int64_t)(THREADS / j.team) + threadIdx.x / j.team,
+                  part = blockIdx.y;
     const int64_t steps = j.reduced.count / N, first = part * j.part;
-    const int64_t end = output >= j.kept.count ? 0 : first + j.part < steps ? first + j.part : steps;
+    const int64_t end = output >= j.kept.count   ? 0
+                        : first + j.part < steps ? first + j.part
+                                                 : steps;
     const T *x = (const T *)j.x + (end > 0 ? axes_place(j.kept, j.kept.x, output) : 0);
     double total[N];
     for (int l = 0; l < N; l++) total[l] = start<KIND, double>();
     walk_reduced<KIND, T, N>(j.reduced, x, N, first + t, end, j.team, total);
     for (int l = 1; l < N; l++) total[0] = join<KIND>(total[0], total[l]);
     const double result = join_team<KIND>(total[0], j.team);
-    if (t == 0 && end > 0) put(j, output, j.partial ? 0 : axes_place(j.kept, j.kept.out, output), part, result);
+    if (t == 0 && end > 0)
+        put(j, output, j.partial ? 0 : axes_place(j.kept, j.kept.out, output), part, result);
 }
 
 /* --- columns ------------------------------------------------------------------------------------------------------ */
@@ -133,20 +143,23 @@ template <int KIND, int N> static __global__ void __launch_bounds__(THREADS) col
     const int64_t units = kept.dim[last] / N, across = (units + blockDim.x - 1) / blockDim.x;
     const unsigned column = blockIdx.x % (unsigned)across, outer = blockIdx.x / (unsigned)across;
     const int64_t unit = (int64_t)column * blockDim.x + threadIdx.x;
-    const int64_t output = outer * kept.dim[last] + unit * N, part = blockIdx.y, first = part * j.part;
+    const int64_t output = outer * kept.dim[last] + unit * N, part = blockIdx.y,
+                  first = part * j.part;
     const int64_t stop = first + j.part < j.reduced.count ? first + j.part : j.reduced.count;
     double total[N];
     for (int l = 0; l < N; l++) total[l] = start<KIND, double>();
     if (unit < units) {
         const hk_real *x = (const hk_real *)j.x + axes_place(kept, kept.x, output);
-        walk_reduced<KIND, hk_real, N>(j.reduced, x, 1, first + threadIdx.y, stop, blockDim.y, total);
+        walk_reduced<KIND, hk_real, N>(j.reduced, x, 1, first + threadIdx.y, stop, blockDim.y,
+                                       total);
     }
     for (int l = 0; l < N; l++) room[(threadIdx.y * blockDim.x + threadIdx.x) * N + l] = total[l];
     __syncthreads();
     if (threadIdx.y != 0 || unit >= units) return;
     for (int l = 0; l < N; l++) {
         double sum = room[threadIdx.x * N + l];
-        for (unsigned y = 1; y < blockDim.y; y++) sum = join<KIND>(sum, room[(y * blockDim.x + threadIdx.x) * N + l]);
+        for (unsigned y = 1; y < blockDim.y; y++)
+            sum = join<KIND>(sum, room[(y * blockDim.x + threadIdx.x) * N + l]);
         put(j, output + l, j.partial ? 0 : axes_place(kept, kept.out, output + l), part, sum);
     }
 }
@@ -187,11 +200,13 @@ struct earlier {
 };
 
 /* The lowest number of such an element among those that the block looks at. */
-static __global__ void __launch_bounds__(THREADS) nonfinite(const axes_list all, const hk_real *x, int64_t *found) {
+static __global__ void __launch_bounds__(THREADS)
+    nonfinite(const axes_list all, const hk_real *x, int64_t *found) {
     __shared__ int64_t room[HK__WARP];
     int64_t first = INT64_MAX;
     const int64_t by = (int64_t)gridDim.x * THREADS;
-    for (int64_t i = blockIdx.x * (int64_t)THREADS + threadIdx.x; i < all.count && first == INT64_MAX; i += by)
+    for (int64_t i = blockIdx.x * (int64_t)THREADS + threadIdx.x;
+         i < all.count && first == INT64_MAX; i += by)
         if (!isfinite(x[axes_place(all, all.x, i)])) first = i;
     first = hk__block_join(first, earlier(), INT64_MAX, room);
     if (threadIdx.x == 0) found[blockIdx.x] = first;
@@ -211,8 +226,8 @@ static bool divisible(const axes_list *l, int64_t axes) {
 /* Whether vectors along the last axis of `inner` can be read: it lies side by side, and all else in whole vectors. */
 static bool whole(const job *j, const axes_list *inner, const axes_list *other) {
     const int64_t last = inner->rank - 1;
-    return last >= 0 && inner->x[last] == 1 && inner->dim[last] % LANES == 0 && (uintptr_t)j->x % 16 == 0 &&
-           divisible(inner, last) && divisible(other, other->rank);
+    return last >= 0 && inner->x[last] == 1 && inner->dim[last] % LANES == 0 &&
+           (uintptr_t)j->x % 16 == 0 && divisible(inner, last) && divisible(other, other->rank);
 }
 
 /* Joins the parts of each output that lie in scratch. */
@@ -245,7 +260,8 @@ template <int KIND> static void launch_rows(hk_context *ctx, const job *j, bool 
         HK_LAUNCH(ctx, grid, THREADS, 0, (rows<KIND, hk_real, 1>), *j);
 }
 
-template <int KIND> static void launch_columns(hk_context *ctx, const job *j, bool vectors, dim3 grid, dim3 block) {
+template <int KIND>
+static void launch_columns(hk_context *ctx, const job *j, bool vectors, dim3 grid, dim3 block) {
     if (vectors)
         HK_LAUNCH(ctx, grid, block, 0, (columns<KIND, LANES>), *j);
     else
@@ -262,8 +278,10 @@ static void cut(job *j, int64_t blocks, int64_t steps, int64_t threads) {
 
 /* Runs j; its results go to `results` in double, or to the output. False if out of memory. */
 static bool run(hk_context *ctx, int kind, job *j, double *results) {
-    const int64_t kept_last = j->kept.rank > 0 ? axes_distance(j->kept.x[j->kept.rank - 1]) : INT64_MAX;
-    const int64_t reduced_last = j->reduced.rank > 0 ? axes_distance(j->reduced.x[j->reduced.rank - 1]) : INT64_MAX;
+    const int64_t kept_last =
+        j->kept.rank > 0 ? axes_distance(j->kept.x[j->kept.rank - 1]) : INT64_MAX;
+    const int64_t reduced_last =
+        j->reduced.rank > 0 ? axes_distance(j->reduced.x[j->reduced.rank - 1]) : INT64_MAX;
     const bool down = kept_last < reduced_last && j->reduced.count > 1;
     const bool vectors = down ? whole(j, &j->kept, &j->reduced) : whole(j, &j->reduced, &j->kept);
     dim3 grid, block;
@@ -277,17 +295,21 @@ static bool run(hk_context *ctx, int kind, job *j, double *results) {
         grid = dim3((unsigned)blocks, (unsigned)j->parts);
     } else {
         const int64_t steps = vectors ? j->reduced.count / LANES : j->reduced.count;
-        j->team = steps <= 32 ? 8 : steps > 1024 || j->kept.count < 32 ? (int)THREADS : (int)HK__WARP;
+        j->team = steps <= 32                          ? 8
+                  : steps > 1024 || j->kept.count < 32 ? (int)THREADS
+                                                       : (int)HK__WARP;
         cut(j, j->team == THREADS ? j->kept.count : (int64_t)MANY, steps, THREADS);
     }
     const hk__mark mark = hk__arena_mark(&ctx->gpu_scratch);
     j->partial = results;
     if (j->parts > 1) {
-        j->partial = (double *)hk__gpu_scratch(ctx, (size_t)(j->kept.count * j->parts) * sizeof(double));
+        j->partial =
+            (double *)hk__gpu_scratch(ctx, (size_t)(j->kept.count * j->parts) * sizeof(double));
         if (!j->partial) return false;
     }
     if (down)
-        kind == MAX ? launch_columns<MAX>(ctx, j, vectors, grid, block) : launch_columns<SUM>(ctx, j, vectors, grid, block);
+        kind == MAX ? launch_columns<MAX>(ctx, j, vectors, grid, block)
+                    : launch_columns<SUM>(ctx, j, vectors, grid, block);
     else
         kind == MAX       ? launch_rows<MAX>(ctx, j, vectors)
         : kind == SQUARES ? launch_rows<SQUARES>(ctx, j, vectors)
@@ -303,8 +325,8 @@ static void launch_argmax(hk_context *ctx, job *j) {
     HK_LAUNCH(ctx, hk__grid(j->kept.count, THREADS / j->team, 1), THREADS, 0, argmax, *j);
 }
 
-static bool reduce(hk_context *ctx, hk__reduction kind, hk_tensor *out, hk_tensor *x, unsigned axes, double scale,
-                   bool accumulate) {
+static bool reduce(hk_context *ctx, hk__reduction kind, hk_tensor *out, hk_tensor *x, unsigned axes,
+                   double scale, bool accumulate) {
     job j;
     memset(&j, 0, sizeof j);
     j.x = x->data;
@@ -315,13 +337,14 @@ static bool reduce(hk_context *ctx, hk__reduction kind, hk_tensor *out, hk_tenso
     for (int a = 0; a < x->shape.rank; a++)
         if (x->shape.dim[a] > 1)
             axes_push(axes >> a & 1 ? &j.reduced : &j.kept, x->shape.dim[a], x->stride[a],
-                 axes >> a & 1 ? 0 : out->stride[a]);
+                      axes >> a & 1 ? 0 : out->stride[a]);
     axes_collapse(&j.kept);
     if (kind == HK__ARGMAX) {
         launch_argmax(ctx, &j);
         return ctx->status == HK_OK;
     }
-    for (int a = 0; a < j.reduced.rank; a++) j.reduced.out[a] = j.reduced.x[a]; /* they do not stand in the way */
+    for (int a = 0; a < j.reduced.rank; a++)
+        j.reduced.out[a] = j.reduced.x[a]; /* they do not stand in the way */
     axes_collapse(&j.reduced);
     return run(ctx, kind == HK__MAX ? MAX : SUM, &j, NULL);
 }

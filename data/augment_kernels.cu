@@ -36,7 +36,8 @@ struct variants {
 static int64_t room_count(int64_t h, int64_t w) { return 4 * h * w; }
 
 /* Number `at` of the fields: noise of one half of its word. Four words come at once. */
-static __device__ void draw_noise(const variants *v, int64_t image, uint64_t epoch, hk_real *field) {
+static __device__ void draw_noise(const variants *v, int64_t image, uint64_t epoch,
+                                  hk_real *field) {
     const int64_t n = v->h * v->w;
     const uint64_t first = (uint64_t)image * (uint64_t)n, end = first + (uint64_t)n;
     for (uint64_t quad = first / 4 + threadIdx.x; 4 * quad < end; quad += BLOCK) {
@@ -52,11 +53,13 @@ static __device__ void draw_noise(const variants *v, int64_t image, uint64_t epo
 }
 
 /* out = in convolved with the taps along an axis whose neighbours are `step` apart; 0 outside of the image. */
-static __device__ void smooth(const variants *v, int32_t length, int32_t step, const hk_real *in, hk_real *out) {
+static __device__ void smooth(const variants *v, int32_t length, int32_t step, const hk_real *in,
+                              hk_real *out) {
     const int32_t n = (int32_t)(v->h * v->w), radius = (int32_t)v->radius;
     for (int32_t p = (int32_t)threadIdx.x; p < 2 * n; p += BLOCK) {
         const int32_t at = (p < n ? p : p - n) / step % length, left = length - 1 - at;
-        const int32_t from = at < radius ? radius - at : 0, to = radius + (left < radius ? left : radius);
+        const int32_t from = at < radius ? radius - at : 0,
+                      to = radius + (left < radius ? left : radius);
         hk_real sum = 0;
         for (int32_t k = from; k <= to; k++) sum += v->taps[k] * in[p + (k - radius) * step];
         out[p] = sum;
@@ -64,30 +67,33 @@ static __device__ void smooth(const variants *v, int32_t length, int32_t step, c
 }
 
 /* The image's pixel (row, column), counted from 1; 0 around it. */
-template <class T> static __device__ hk_real pixel(const variants *v, const T *image, int32_t row, int32_t column) {
+template <class T>
+static __device__ hk_real pixel(const variants *v, const T *image, int32_t row, int32_t column) {
     if (row < 1 || row > v->h || column < 1 || column > v->w) return 0;
     return (hk_real)image[(row - 1) * v->w + column - 1];
 }
 
 template <class T>
-static __device__ void sample(const variants *v, const double *map, const hk_real *field, const T *image, hk_real *out) {
+static __device__ void sample(const variants *v, const double *map, const hk_real *field,
+                              const T *image, hk_real *out) {
     const int32_t n = (int32_t)(v->h * v->w), width = (int32_t)v->w;
     const hk_real bottom = (hk_real)(v->h + 1), end = (hk_real)(v->w + 1);
     const hk_real dy = (hk_real)map[1], dx = (hk_real)map[4], alpha = (hk_real)v->set.elastic_alpha;
     const hk_real scale = (hk_real)v->scale, shift = (hk_real)v->shift;
     for (int32_t p = (int32_t)threadIdx.x; p < n; p += BLOCK) {
         const int32_t i = p / width, j = p - i * width;
-        const hk_real y0 = (hk_real)(map[0] * (double)i + map[2] + 1), x0 = (hk_real)(map[3] * (double)i + map[5] + 1);
+        const hk_real y0 = (hk_real)(map[0] * (double)i + map[2] + 1),
+                      x0 = (hk_real)(map[3] * (double)i + map[5] + 1);
         const hk_real y = hk__augment_place(y0, dy, j, alpha, field ? field[p] : 0, bottom);
         const hk_real x = hk__augment_place(x0, dx, j, alpha, field ? field[n + p] : 0, end);
         const int32_t top = (int32_t)y, left = (int32_t)x;
         const hk_real below_top = y - (hk_real)top, behind_left = x - (hk_real)left;
         for (int64_t c = 0; c < v->channels; c++) {
             const T *in = image + c * n;
-            const hk_real above =
-                hk__augment_between(pixel(v, in, top, left), pixel(v, in, top, left + 1), behind_left);
-            const hk_real below =
-                hk__augment_between(pixel(v, in, top + 1, left), pixel(v, in, top + 1, left + 1), behind_left);
+            const hk_real above = hk__augment_between(pixel(v, in, top, left),
+                                                      pixel(v, in, top, left + 1), behind_left);
+            const hk_real below = hk__augment_between(pixel(v, in, top + 1, left),
+                                                      pixel(v, in, top + 1, left + 1), behind_left);
             out[c * n + p] = hk__augment_between(above, below, below_top) * scale + shift;
         }
     }
@@ -97,7 +103,8 @@ template <class T> static __global__ void __launch_bounds__(BLOCK) vary(variants
     HK_SHARED(hk_real, shared);
     __shared__ double map[6];
     const int64_t b = blockIdx.x, n = v.h * v.w;
-    const int64_t number = v.order ? v.order[(int64_t)*v.place + b] : v.numbers[b], item = v.order ? number : b;
+    const int64_t number = v.order ? v.order[(int64_t)*v.place + b] : v.numbers[b],
+                  item = v.order ? number : b;
     const uint64_t epoch = (uint64_t)*v.epoch;
     if (threadIdx.x == 0) {
         double u[4];

@@ -208,8 +208,8 @@ static void add(hk_context *ctx, const hk__units_gpu_job *job) {
     HK_LAUNCH(ctx, hk__grid(planes, WARPS, 1), THREADS, 0, sum_planes, v, part);
     HK_LAUNCH(ctx, hk__grid(v.units, ROW_THREADS, 1), ROW_THREADS, 0, add_planes, v, part);
     if (job->steepest)
-        HK_LAUNCH(ctx, hk__grid(positions, THREADS, 1), THREADS, 0, steepest_positions, v.outer, positions, v.slope,
-                  (hk_real *)job->steepest);
+        HK_LAUNCH(ctx, hk__grid(positions, THREADS, 1), THREADS, 0, steepest_positions, v.outer,
+                  positions, v.slope, (hk_real *)job->steepest);
     hk__arena_rewind(&ctx->gpu_scratch, mark);
 }
 

@@ -26,11 +26,15 @@ struct sgd {
 };
 struct momentum : sgd {
     enum { STATES = 1 };
-    __device__ void one(hk_real g, hk_real *w, hk_real **s) const { hk__momentum_one(&c, g, w, s[0]); }
+    __device__ void one(hk_real g, hk_real *w, hk_real **s) const {
+        hk__momentum_one(&c, g, w, s[0]);
+    }
 };
 struct nesterov : sgd {
     enum { STATES = 1 };
-    __device__ void one(hk_real g, hk_real *w, hk_real **s) const { hk__nesterov_one(&c, g, w, s[0]); }
+    __device__ void one(hk_real g, hk_real *w, hk_real **s) const {
+        hk__nesterov_one(&c, g, w, s[0]);
+    }
 };
 struct adam {
     enum { STATES = 2 };
@@ -47,7 +51,9 @@ struct adam {
         s.correction2 = u.cells[2];
         c = hk__adam_numbers_of(lr, decay, &s);
     }
-    __device__ void one(hk_real g, hk_real *w, hk_real **s) const { hk__adam_one(&c, g, w, s[0], s[1]); }
+    __device__ void one(hk_real g, hk_real *w, hk_real **s) const {
+        hk__adam_one(&c, g, w, s[0], s[1]);
+    }
 };
 struct rmsprop {
     enum { STATES = 1 };
@@ -60,16 +66,21 @@ struct rmsprop {
         s.momentum = u.fixed[3];
         c = hk__rmsprop_numbers_of(lr, decay, &s);
     }
-    __device__ void one(hk_real g, hk_real *w, hk_real **s) const { hk__rmsprop_one(&c, g, w, s[0]); }
+    __device__ void one(hk_real g, hk_real *w, hk_real **s) const {
+        hk__rmsprop_one(&c, g, w, s[0]);
+    }
 };
 struct rmsprop_momentum : rmsprop {
     enum { STATES = 2 };
-    __device__ void one(hk_real g, hk_real *w, hk_real **s) const { hk__rmsprop_momentum_one(&c, g, w, s[0], s[1]); }
+    __device__ void one(hk_real g, hk_real *w, hk_real **s) const {
+        hk__rmsprop_momentum_one(&c, g, w, s[0], s[1]);
+    }
 };
 
 /* --- places ----------------------------------------------------------------------------------------------------------- */
 
-static __device__ inline const hk__optim_segment *segment_of(const hk__optim_launch &u, int64_t block) {
+static __device__ inline const hk__optim_segment *segment_of(const hk__optim_launch &u,
+                                                             int64_t block) {
     int64_t low = 0, high = u.n_segments - 1;
     while (low < high) {
         const int64_t middle = (low + high + 1) / 2;
@@ -88,7 +99,8 @@ static __device__ inline hk__vector<hk_real> get(const hk_real *p, int64_t left,
     return v;
 }
 
-static __device__ inline void put(hk_real *p, const hk__vector<hk_real> &v, int64_t left, bool whole) {
+static __device__ inline void put(hk_real *p, const hk__vector<hk_real> &v, int64_t left,
+                                  bool whole) {
     if (whole && left >= LANES) {
         *(hk__vector<hk_real> *)p = v;
         return;
@@ -127,14 +139,17 @@ static __device__ inline double factor_of(const hk__optim_launch &u, double *roo
     return factor < 1 ? factor : 1;
 }
 
-template <class RULE> static __global__ void __launch_bounds__(THREADS) update(const hk__optim_launch u) {
+template <class RULE>
+static __global__ void __launch_bounds__(THREADS) update(const hk__optim_launch u) {
     __shared__ RULE shared_rule;
     __shared__ double room[HK__WARP];
     const hk__optim_segment s = *segment_of(u, blockIdx.x);
-    const int64_t at = ((blockIdx.x - s.first_block) * THREADS + threadIdx.x) * LANES, left = s.n - at;
+    const int64_t at = ((blockIdx.x - s.first_block) * THREADS + threadIdx.x) * LANES,
+                  left = s.n - at;
     hk_real *const place = (hk_real *)s.w + at;
     hk_real *state[RULE::STATES + 1];
-    hk__vector<hk_real> g = get((const hk_real *)s.g + at, left, s.whole), w = get(place, left, s.whole);
+    hk__vector<hk_real> g = get((const hk_real *)s.g + at, left, s.whole),
+                        w = get(place, left, s.whole);
     hk__vector<hk_real> old[RULE::STATES + 1];
     for (int k = 0; k < RULE::STATES; k++) {
         state[k] = (hk_real *)(u.state + (k * u.lines + s.line) * HK_ALIGN) + at;
@@ -143,7 +158,8 @@ template <class RULE> static __global__ void __launch_bounds__(THREADS) update(c
     double factor = 1;
     if (u.partial) factor = factor_of(u, room);
     if (factor < 0) { /* the whole grid finds the same */
-        if (blockIdx.x == 0 && threadIdx.x == 0) hk__raise_flag(u.flag, HK__FLAG_OBJECT, 0, 0, u.key);
+        if (blockIdx.x == 0 && threadIdx.x == 0)
+            hk__raise_flag(u.flag, HK__FLAG_OBJECT, 0, 0, u.key);
         return;
     }
     if (threadIdx.x == 0) shared_rule.prepare(u, u.cells[0] * s.lr_factor, s.weight_decay);
@@ -178,7 +194,9 @@ static void launch_update(hk_context *ctx, const hk__optim_launch *u) {
     case HK__RULE_NESTEROV: HK_LAUNCH(ctx, blocks, THREADS, 0, update<nesterov>, *u); break;
     case HK__RULE_ADAM: HK_LAUNCH(ctx, blocks, THREADS, 0, update<adam>, *u); break;
     case HK__RULE_RMSPROP: HK_LAUNCH(ctx, blocks, THREADS, 0, update<rmsprop>, *u); break;
-    case HK__RULE_RMSPROP_MOMENTUM: HK_LAUNCH(ctx, blocks, THREADS, 0, update<rmsprop_momentum>, *u); break;
+    case HK__RULE_RMSPROP_MOMENTUM:
+        HK_LAUNCH(ctx, blocks, THREADS, 0, update<rmsprop_momentum>, *u);
+        break;
     case HK__RULE_OWN: break;
     }
 }

@@ -18,7 +18,8 @@ hk_status hk__optimizer_gpu_segments(hk_optimizer *opt) {
     hk_context *ctx = opt->object.ctx;
     hk__optim_device *d = &opt->device;
     hk__optim_segment *table = (hk__optim_segment *)calloc((size_t)opt->n_slots, sizeof *table);
-    if (!table) return hk_fail(ctx, HK_ERR_MEMORY, opt->cls.name, "no memory for the optimizer's table");
+    if (!table)
+        return hk_fail(ctx, HK_ERR_MEMORY, opt->cls.name, "no memory for the optimizer's table");
     int n = 0;
     for (int dtype = HK_F32; dtype <= HK_F64; dtype++) {
         const int first = n;
@@ -27,7 +28,14 @@ hk_status hk__optimizer_gpu_segments(hk_optimizer *opt) {
             const hk__segment *s = &opt->segments[i];
             const hk__group *group = &opt->groups[s->group];
             if ((int)s->dtype != dtype || s->n == 0) continue;
-            table[n++] = {s->w, s->g, s->n, s->line, d->blocks[dtype], is_whole(s), group->lr_factor, group->weight_decay};
+            table[n++] = {s->w,
+                          s->g,
+                          s->n,
+                          s->line,
+                          d->blocks[dtype],
+                          is_whole(s),
+                          group->lr_factor,
+                          group->weight_decay};
             d->blocks[dtype] += hk__optim_gpu_tables[dtype]->blocks(s->n);
         }
         d->n_segments[dtype] = n - first;
@@ -43,10 +51,12 @@ hk_status hk__optimizer_gpu_open(hk_optimizer *opt) {
     d->cells = hk__gpu_cells_take(ctx, CELLS);
     if (d->cells < 0) return ctx->status;
     d->open = true;
-    d->table = (hk__optim_segment *)hk__gpu_alloc(ctx, (size_t)opt->n_slots * sizeof *d->table, false);
+    d->table =
+        (hk__optim_segment *)hk__gpu_alloc(ctx, (size_t)opt->n_slots * sizeof *d->table, false);
     d->partial = (double *)hk__gpu_alloc(ctx, MOST_PARTIALS * sizeof *d->partial, false);
     if (!d->table || !d->partial)
-        return hk_fail(ctx, HK_ERR_MEMORY, opt->cls.name, "no memory on the GPU for the optimizer's table");
+        return hk_fail(ctx, HK_ERR_MEMORY, opt->cls.name,
+                       "no memory on the GPU for the optimizer's table");
     return hk__optimizer_gpu_segments(opt);
 }
 
@@ -72,7 +82,8 @@ bool hk__optimizer_gpu_cells(hk_optimizer *opt) {
     hk__optim_numbers numbers;
     numbers_of(opt, &numbers);
     hk__gpu_cell_set(ctx, cell, lr);
-    for (int i = 0; i < HK__OPTIM_CHANGING; i++) hk__gpu_cell_set(ctx, cell + 1 + i, numbers.changing[i]);
+    for (int i = 0; i < HK__OPTIM_CHANGING; i++)
+        hk__gpu_cell_set(ctx, cell + 1 + i, numbers.changing[i]);
     return isfinite(lr);
 }
 

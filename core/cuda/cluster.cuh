@@ -117,7 +117,8 @@ static void hk__launch_clusters(hk_context *ctx, const char *name, unsigned clus
                                 typename hk__same<P>::type... argument) {
     if (!hk__launch_begin(ctx, name, (const void *)kernel, grid, block, shared)) return;
     hk__launch_argument(ctx, &cluster, sizeof cluster);
-    const int each[] = {(hk__launch_argument(ctx, &argument, __is_empty(P) ? 0 : sizeof argument), 0)...};
+    const int each[] = {
+        (hk__launch_argument(ctx, &argument, __is_empty(P) ? 0 : sizeof argument), 0)...};
     (void)each;
     cudaLaunchAttribute attribute;
     const cudaLaunchConfig_t config =

@@ -4,7 +4,9 @@
 
 namespace { /* each stamp has its own */
 
-static void run(hk_context *ctx, int n, const hk__gpu_product *p) { run_products(ctx, n, p, no_activation()); }
+static void run(hk_context *ctx, int n, const hk__gpu_product *p) {
+    run_products(ctx, n, p, no_activation());
+}
 
 } /* namespace */
 

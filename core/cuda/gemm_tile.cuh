@@ -33,10 +33,12 @@ template <int TILE, int GROUPS> struct cut {
     static constexpr int panel = depth * stride;
     static constexpr int columns = TILE * TILE * GROUPS / THREADS / ROWS; /* of a thread */
     static constexpr int across = TILE / columns;
-    static constexpr int room = 4 * panel > GROUPS * TILE * TILE ? 4 * panel : GROUPS * TILE * TILE;
+    static constexpr int room = 4 * panel > GROUPS *TILE *TILE ? 4 * panel : GROUPS *TILE *TILE;
 };
 
-static __device__ inline hk_real multiply_add(hk_real a, hk_real b, hk_real c) { return HK_REAL(fma)(a, b, c); }
+static __device__ inline hk_real multiply_add(hk_real a, hk_real b, hk_real c) {
+    return HK_REAL(fma)(a, b, c);
+}
 
 struct product_job {
     hk__gpu_product p[2];
@@ -59,7 +61,8 @@ struct operand {
 
 /* Which row and step the thread's vector number j begins at. Along k, 16 lanes take 16 rows and two vectors of each, so
    that neither the read nor the turned write collides. */
-template <class C, int TILE> static __device__ inline void place_of(const operand &o, int j, int *row, int *step) {
+template <class C, int TILE>
+static __device__ inline void place_of(const operand &o, int j, int *row, int *step) {
     const int e = threadIdx.x + j * THREADS;
     if (o.along_k) {
         *row = e % 16 + e / 16 / (C::depth / LANES) * 16;
@@ -72,7 +75,8 @@ template <class C, int TILE> static __device__ inline void place_of(const operan
 
 /* The thread's share of a stretch; 0 outside of the matrix. */
 template <class C, int TILE>
-static __device__ inline void fetch(const operand &o, int64_t row0, int64_t k0, hk__vector<hk_real> *to) {
+static __device__ inline void fetch(const operand &o, int64_t row0, int64_t k0,
+                                    hk__vector<hk_real> *to) {
 #pragma unroll
     for (int j = 0; j < C::loads; j++) {
         int row, step;
@@ -90,7 +94,8 @@ static __device__ inline void fetch(const operand &o, int64_t row0, int64_t k0, 
 }
 
 template <class C, int TILE>
-static __device__ inline void store(const operand &o, const hk__vector<hk_real> *from, hk_real *panel) {
+static __device__ inline void store(const operand &o, const hk__vector<hk_real> *from,
+                                    hk_real *panel) {
 #pragma unroll
     for (int j = 0; j < C::loads; j++) {
         int row, step;
@@ -107,8 +112,8 @@ static __device__ inline void store(const operand &o, const hk__vector<hk_real> 
 
 /* A group's part of a stretch: ROWS x columns sums for each thread; of a's rows alone too if asked for. */
 template <class C, int GROUPS>
-static __device__ inline void multiply(const hk_real *a, const hk_real *b, hk_real (*sum)[C::columns], bool sums,
-                                       hk_real *row_sum) {
+static __device__ inline void multiply(const hk_real *a, const hk_real *b,
+                                       hk_real (*sum)[C::columns], bool sums, hk_real *row_sum) {
     const int group = threadIdx.x / (THREADS / GROUPS), t = threadIdx.x % (THREADS / GROUPS);
     const int row = t / C::across * ROWS, column = t % C::across * C::columns;
     a += group * (C::depth / GROUPS) * C::stride + row;
@@ -126,16 +131,19 @@ static __device__ inline void multiply(const hk_real *a, const hk_real *b, hk_re
 #pragma unroll
         for (int i = 0; i < ROWS; i++)
 #pragma unroll
-            for (int j = 0; j < C::columns; j++) sum[i][j] = multiply_add(left[i], right[j], sum[i][j]);
+            for (int j = 0; j < C::columns; j++)
+                sum[i][j] = multiply_add(left[i], right[j], sum[i][j]);
     }
 }
 
 /* The groups' sums, one after the other, then the bias and what is there. */
 template <class C, int TILE, int GROUPS, class Act>
-static __device__ inline void finish(const hk__gpu_product &p, const Act &act, hk_real (*sum)[C::columns],
-                                     hk_real *room, int64_t row0, int64_t column0) {
+static __device__ inline void finish(const hk__gpu_product &p, const Act &act,
+                                     hk_real (*sum)[C::columns], hk_real *room, int64_t row0,
+                                     int64_t column0) {
     const int group = threadIdx.x / (THREADS / GROUPS), t = threadIdx.x % (THREADS / GROUPS);
-    hk_real *own = room + group * TILE * TILE + t / C::across * ROWS * TILE + t % C::across * C::columns;
+    hk_real *own =
+        room + group * TILE * TILE + t / C::across * ROWS * TILE + t % C::across * C::columns;
     __syncthreads(); /* nobody reads panels any more */
     for (int i = 0; i < ROWS; i++)
         for (int j = 0; j < C::columns; j++) own[i * TILE + j] = sum[i][j];
@@ -155,7 +163,8 @@ static __device__ inline void finish(const hk__gpu_product &p, const Act &act, h
 
 /* Of a's rows: they are the same in all threads across, so the first of them has them. */
 template <class C, int TILE, int GROUPS>
-static __device__ inline void finish_sums(const hk__gpu_product &p, const hk_real *row_sum, hk_real *room, int64_t row0) {
+static __device__ inline void finish_sums(const hk__gpu_product &p, const hk_real *row_sum,
+                                          hk_real *room, int64_t row0) {
     const int group = threadIdx.x / (THREADS / GROUPS), t = threadIdx.x % (THREADS / GROUPS);
     __syncthreads(); /* nobody reads room any more */
     if (t % C::across == 0)
@@ -172,7 +181,8 @@ static __device__ inline void finish_sums(const hk__gpu_product &p, const hk_rea
 /* What an activation reads along with a. */
 template <class C, int TILE, class Act> struct beside {
     hk__vector<hk_real> x[C::loads], y[C::loads];
-    static __device__ inline void get(operand o, const hk_real *p, int64_t row0, int64_t k0, hk__vector<hk_real> *to) {
+    static __device__ inline void get(operand o, const hk_real *p, int64_t row0, int64_t k0,
+                                      hk__vector<hk_real> *to) {
         o.p = p;
         if (p) fetch<C, TILE>(o, row0, k0, to);
     }
@@ -194,12 +204,24 @@ static __global__ void __launch_bounds__(THREADS)
     product(const __grid_constant__ product_job job, const __grid_constant__ Act act) {
     typedef cut<TILE, GROUPS> C;
     __shared__ __align__(16) hk_real room[C::room];
-    const int which = blockIdx.x >= (unsigned)job.first, block = (int)blockIdx.x - (which ? job.first : 0);
+    const int which = blockIdx.x >= (unsigned)job.first,
+              block = (int)blockIdx.x - (which ? job.first : 0);
     const hk__gpu_product &p = job.p[which];
     const int across = (int)((p.n + TILE - 1) / TILE);
-    const int64_t row0 = (int64_t)(block / across) * TILE, column0 = (int64_t)(block % across) * TILE;
-    const operand a = {(const hk_real *)p.a + blockIdx.y * p.step_a, p.lda, p.m, p.k, !p.trans_a, job.whole_a[which]};
-    const operand b = {(const hk_real *)p.b + blockIdx.y * p.step_b, p.ldb, p.n, p.k, p.trans_b, job.whole_b[which]};
+    const int64_t row0 = (int64_t)(block / across) * TILE,
+                  column0 = (int64_t)(block % across) * TILE;
+    const operand a = {(const hk_real *)p.a + blockIdx.y * p.step_a,
+                       p.lda,
+                       p.m,
+                       p.k,
+                       !p.trans_a,
+                       job.whole_a[which]};
+    const operand b = {(const hk_real *)p.b + blockIdx.y * p.step_b,
+                       p.ldb,
+                       p.n,
+                       p.k,
+                       p.trans_b,
+                       job.whole_b[which]};
     hk__vector<hk_real> next_a[C::loads], next_b[C::loads];
     beside<C, TILE, Act> next;
     hk_real sum[ROWS][C::columns] = {}, row_sum[ROWS] = {};
@@ -233,7 +255,8 @@ static int64_t tiles(const hk__gpu_product *p, int64_t side) {
     return (p->m + side - 1) / side * ((p->n + side - 1) / side);
 }
 
-template <class Act> static void run_products(hk_context *ctx, int n, const hk__gpu_product *p, const Act &act) {
+template <class Act>
+static void run_products(hk_context *ctx, int n, const hk__gpu_product *p, const Act &act) {
     product_job job;
     memset((void *)&job, 0, sizeof job);
     int64_t large = 0, small = 0;
