@@ -217,8 +217,10 @@ static hk_status node_backward(hk_context *ctx, struct hk__tape *tape, const hk_
                     .out = node->out,
                     .gout = gout,
                     .gin = gin};
-    if (HK_ON_GPU(ctx)) hk__gpu_in(ctx, node->op->name);
-    HK_TRY(hk__blame(ctx, node->op, node->op->backward(&c)));
+    const char *outer = HK_ON_GPU(ctx) ? hk__gpu_in(ctx, node->op->name) : NULL;
+    const hk_status status = node->op->backward(&c);
+    if (HK_ON_GPU(ctx)) hk__gpu_in(ctx, outer);
+    HK_TRY(hk__blame(ctx, node->op, status));
     for (int i = 0; i < node->n_in; i++) {
         if (!gin[i]) continue;
         if (gin[i]->step != 0) hk__grad_settle(gin[i]); /* an input the op did not touch: zero */

@@ -90,8 +90,9 @@ static void moments_on_gpu(hk_tensor *t, hk__moments *to) {
         whole.data = hk__gpu_scratch(ctx, (size_t)n * hk_dtype_size(t->dtype));
         if (whole.data) hk__copy(ctx, &whole, t, false);
     }
-    hk__gpu_in(ctx, "tensor_stats");
+    const char *outer = hk__gpu_in(ctx, "tensor_stats");
     if (ctx->status == HK_OK) hk__stats_gpu_tables[t->dtype]->moments(ctx, n, whole.data, to);
+    hk__gpu_in(ctx, outer);
     hk__arena_rewind(&ctx->gpu_scratch, mark);
 }
 

@@ -97,8 +97,9 @@ static hk__node *append(hk_context *ctx, struct hk__tape *tape, const hk_op_call
 /* Runs forward and checks what it made. */
 static hk_status run_forward(struct hk__tape *tape, const hk_op *op, hk_op_call *c) {
     tape->inside++;
-    if (HK_ON_GPU(c->ctx)) hk__gpu_in(c->ctx, op->name);
+    const char *outer = HK_ON_GPU(c->ctx) ? hk__gpu_in(c->ctx, op->name) : NULL;
     const hk_status status = op->forward(c);
+    if (HK_ON_GPU(c->ctx)) hk__gpu_in(c->ctx, outer);
     tape->inside--;
     HK_TRY(hk__blame(c->ctx, op, status));
     for (int k = 0; k < c->n_out; k++) {

@@ -131,8 +131,9 @@ static void add_on_gpu(hk_context *ctx, hk__units_view view, hk__unit_sums *sums
     if (job.start && slope)
         hk__values_write(ctx, sums->there + HK__UNITS_LIMIT * sums->room,
                          sums->array[HK__UNITS_LIMIT], given * sizeof(double));
-    hk__gpu_in(ctx, "units");
+    const char *outer = hk__gpu_in(ctx, "units");
     hk__units_gpu_tables[h->dtype]->add(ctx, &job);
+    hk__gpu_in(ctx, outer);
     sums->values += view.outer * view.inner;
 }
 

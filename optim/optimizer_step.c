@@ -241,7 +241,12 @@ hk_status hk_optimizer_step(hk_optimizer *opt) {
         return hk_fail(ctx, HK_ERR_NONFINITE, opt->cls.name,
                        "the schedule gives rate %g at step %lld", job.lr, (long long)opt->steps);
     settle_gradients(opt);
-    if (HK_ON_GPU(ctx) && opt->builtin) return hk__optimizer_gpu_step(opt);
+    if (HK_ON_GPU(ctx) && opt->builtin) {
+        hk__gpu_in(ctx, opt->cls.name);
+        const hk_status status = hk__optimizer_gpu_step(opt);
+        hk__gpu_in(ctx, NULL);
+        return status;
+    }
     if (opt->max_norm > 0) {
         const double norm = norm_of_gradients(opt);
         if (!isfinite(norm)) return report_norm(opt, norm);

@@ -1,6 +1,7 @@
 /* ctest: labels=unit timeout=60 */
 /* A kernel went wrong: from then on every call says so, and nothing else; contexts can be left all the same.
    SPDX-License-Identifier: MIT */
+#include "hk_optim.h"
 #include "testing.h"
 
 static hk_status add(hk_context *ctx, void *arg) {
@@ -48,9 +49,16 @@ static void named(void **state) {
     unsetenv("HILLOCK_CUDA_SYNC");
     if (!strstr(hk_context_describe(ctx).isa, "emulated")) skip();
     hk_tensor *x = hk_exp(hk_full(ctx, HK_F32, HK_SHAPE(10), 1));
+    hk_tensor *w = hk_require_grad(hk_tensor_new(ctx, HK_F32, HK_SHAPE(10)));
+    hk_optimizer *opt = hk_optimizer_by_name(ctx, "sgd", (hk_parameters){1, &w}, 0.1, -1);
+    must(hk_optimizer_step(opt));
     setenv("HILLOCK_EMULATED_BROKEN", "1", 1);
     hk_sqrt(hk_log(x));
     expect_error(ctx, HK_ERR_DEVICE, "[log] kernel", "illegal memory access");
+    assert_int_equal(hk_tensor_add(w, w), HK_ERR_DEVICE);
+    expect_error(ctx, HK_ERR_DEVICE, "[gpu] kernel"); /* no op */
+    assert_int_equal(hk_optimizer_step(opt), HK_ERR_DEVICE);
+    expect_error(ctx, HK_ERR_DEVICE, "[sgd] kernel");
     hk_context_destroy(ctx);
     unsetenv("HILLOCK_EMULATED_BROKEN");
 }

@@ -29,7 +29,11 @@ bool hk__gpu_ok(hk_context *ctx, cudaError_t error, const char *what) {
     return false;
 }
 
-void hk__gpu_in(hk_context *ctx, const char *op) { ctx->gpu->op = op; }
+const char *hk__gpu_in(hk_context *ctx, const char *op) {
+    const char *before = ctx->gpu->op;
+    ctx->gpu->op = op;
+    return before;
+}
 
 static bool may_move(hk_context *ctx, const char *what) {
     if (ctx->status != HK_OK) return false;

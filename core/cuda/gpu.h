@@ -42,8 +42,8 @@ void hk__gpu_zero(hk_context *ctx, void *to, size_t bytes);
 /* Waits for all that was asked for, and reports what went wrong. */
 hk_status hk__gpu_wait(hk_context *ctx);
 
-/* The name of the op that runs now, for messages; NULL between ops. */
-void hk__gpu_in(hk_context *ctx, const char *op);
+/* The name of what runs from now on, for messages; NULL between ops. The one before comes back, to be given again after. */
+const char *hk__gpu_in(hk_context *ctx, const char *op);
 
 /* For calls of libraries: the stream (a cudaStream_t), what the device is, and the place of cuBLAS (cublas.c). note: such a
    call is hashed as a launch is; bytes: its function and arguments. */
