@@ -381,8 +381,8 @@ ACCESSES(2)
 ACCESSES(4)
 ACCESSES(8)
 ACCESSES(16)
-UNALIGNED(2) UNALIGNED(4) UNALIGNED(8) UNALIGNED(16) EXPORT
-    void __tsan_read_range(void *p, size_t n) {
+UNALIGNED(2)
+UNALIGNED(4) UNALIGNED(8) UNALIGNED(16) EXPORT void __tsan_read_range(void *p, size_t n) {
     seen(p, n, false, false, false, HERE);
 }
 EXPORT void __tsan_write_range(void *p, size_t n) { seen(p, n, true, false, false, HERE); }

@@ -13,12 +13,12 @@
      HILLOCK_EMULATED_BROKEN=1                    the next kernel goes wrong, and with it all calls while this is set
    HILLOCK_EMULATED_CHECKS=ON, of CMake, makes it stricter still: see checks.cpp. */
 #include "checks.h"
+#include "streams.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
-#include <functional>
 #include <map>
 #include <set>
 
@@ -26,43 +26,22 @@ std::recursive_mutex emulator_mutex;
 
 /* --- streams ---------------------------------------------------------------------------------------------------------- */
 
-/* Something that a stream does: a kernel, or a function of the host. */
-struct emulated_node {
-    cudaGraphNodeType type;
-    bool foreign; /* a library's: its parameters cannot be asked for */
-    bool hidden;  /* nothing of the stream's: what an arena hands out and takes back (checks.h) */
-    launch kernel;
-    std::function<void()> work;
-};
-struct emulated_graph {
-    std::vector<emulated_node *> nodes;
-    bool relaxed,
-        broken; /* while it is captured: calls that touch the device are allowed; one was not */
-};
-struct emulated_exec {
-    std::vector<emulated_node *> originals;
-    std::vector<emulated_node> nodes;
-};
-struct emulated_stream {
-    emulated_graph *capture;
-    std::vector<emulated_node> put_off;
-};
 struct emulated_event {
     timespec at;
 };
+
+static cudaError_t last_error;
+cudaError_t result(cudaError_t error) {
+    if (error != cudaSuccess) last_error = error;
+    return error;
+}
 
 namespace {
 
 std::set<emulated_stream *> streams;
 std::map<const void *, size_t> shared_of;
-cudaError_t last_error;
 
 bool is_stuck;
-
-cudaError_t result(cudaError_t error) {
-    if (error != cudaSuccess) last_error = error;
-    return error;
-}
 
 /* What GPUs differ in, from a capability on. Bytes of shared memory: of a block, of a multiprocessor. */
 struct {
@@ -113,6 +92,12 @@ void catch_up(emulated_stream *stream) {
     stream->put_off.clear();
 }
 
+emulated_node host_node(cudaGraphNodeType type, std::function<void()> work) {
+    return {type, false, false, {}, work};
+}
+
+} /* namespace */
+
 cudaError_t submit(cudaStream_t stream, emulated_node &&node) {
     static const bool late = set_to("HILLOCK_EMULATED_LATE", "1");
     if (stream->capture && stream->capture->broken)
@@ -124,10 +109,6 @@ cudaError_t submit(cudaStream_t stream, emulated_node &&node) {
     else
         run(node);
     return cudaSuccess;
-}
-
-emulated_node host_node(cudaGraphNodeType type, std::function<void()> work) {
-    return {type, false, false, {}, work};
 }
 
 bool keep_arguments(launch *k, void **arguments) {
@@ -153,8 +134,6 @@ bool keep_arguments(launch *k, void **arguments) {
     }
     return true;
 }
-
-} /* namespace */
 
 cudaError_t stuck() {
     is_stuck = is_stuck && set_to("HILLOCK_EMULATED_BROKEN", "1"); /* else as a process anew */
@@ -349,107 +328,6 @@ cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t from, cudaEven
 }
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
     delete event;
-    return cudaSuccess;
-}
-
-/* --- captured steps --------------------------------------------------------------------------------------------------- */
-
-cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode) {
-    lock l(emulator_mutex);
-    if (stream->capture) return result(cudaErrorStreamCaptureUnsupported);
-    stream->capture = new emulated_graph();
-    stream->capture->relaxed = mode == cudaStreamCaptureModeRelaxed;
-    return cudaSuccess;
-}
-
-cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
-    lock l(emulator_mutex);
-    *graph = stream->capture;
-    stream->capture = NULL;
-    if (!*graph) return result(cudaErrorStreamCaptureUnsupported);
-    if (!(*graph)->broken) return cudaSuccess;
-    cudaGraphDestroy(*graph);
-    *graph = NULL;
-    return result(cudaErrorStreamCaptureInvalidated);
-}
-
-cudaError_t cudaStreamGetCaptureInfo(cudaStream_t stream, cudaStreamCaptureStatus *status,
-                                     unsigned long long *, cudaGraph_t *,
-                                     const cudaGraphNode_t **last, const cudaGraphEdgeData **,
-                                     size_t *n) {
-    lock l(emulator_mutex);
-    emulated_graph *graph = stream->capture;
-    *status = graph ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
-    size_t i = graph ? graph->nodes.size() : 0;
-    while (i > 0 && graph->nodes[i - 1]->hidden) i--;
-    *n = i > 0;
-    *last = i > 0 ? &graph->nodes[i - 1] : NULL;
-    return cudaSuccess;
-}
-
-/* In no order that a program may rely on, as CUDA's. */
-cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t *nodes, size_t *n) {
-    const size_t room = nodes ? *n : 0;
-    *n = 0;
-    for (size_t i = graph->nodes.size(); i-- > 0;) {
-        if (graph->nodes[i]->hidden) continue;
-        if (*n < room) nodes[*n] = graph->nodes[i];
-        ++*n;
-    }
-    return cudaSuccess;
-}
-
-cudaError_t cudaGraphNodeGetType(cudaGraphNode_t node, cudaGraphNodeType *type) {
-    *type = node->type;
-    return cudaSuccess;
-}
-
-cudaError_t cudaGraphKernelNodeGetParams(cudaGraphNode_t node, cudaKernelNodeParams *params) {
-    if (node->foreign) return result(cudaErrorInvalidDeviceFunction);
-    launch *k = &node->kernel;
-    *params = {(void *)k->function, k->grid, k->block, (unsigned)k->shared, NULL, NULL};
-    return cudaSuccess;
-}
-
-cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long) {
-    *exec = new emulated_exec();
-    (*exec)->originals = graph->nodes;
-    for (const emulated_node *node : graph->nodes) (*exec)->nodes.push_back(*node);
-    return cudaSuccess;
-}
-
-cudaError_t cudaGraphExecKernelNodeSetParams(cudaGraphExec_t exec, cudaGraphNode_t node,
-                                             const cudaKernelNodeParams *params) {
-    lock l(emulator_mutex);
-    for (size_t i = 0; i < exec->nodes.size(); i++) {
-        if (exec->originals[i] != node) continue;
-        launch *k = &exec->nodes[i].kernel;
-        if (k->function != params->func) return result(cudaErrorInvalidValue);
-        k->grid = params->gridDim;
-        k->block = params->blockDim;
-        k->shared = params->sharedMemBytes;
-        return keep_arguments(k, params->kernelParams) ? cudaSuccess
-                                                       : result(cudaErrorIllegalAddress);
-    }
-    return result(cudaErrorInvalidValue);
-}
-
-cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
-    lock l(emulator_mutex);
-    if (stuck() != cudaSuccess) return stuck();
-    for (const emulated_node &node : exec->nodes) submit(stream, emulated_node(node));
-    return cudaSuccess;
-}
-
-cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
-    delete exec;
-    return cudaSuccess;
-}
-
-cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
-    if (!graph) return cudaErrorInvalidValue;
-    for (emulated_node *node : graph->nodes) delete node;
-    delete graph;
     return cudaSuccess;
 }
 

@@ -1,5 +1,5 @@
 /* emulator.h: what the parts of the emulator share: fibers.cpp runs a kernel, memory.cpp has the device's memory,
-   emulator.cpp is the rest of the runtime.
+   graphs.cpp captured steps, emulator.cpp is the rest of the runtime.
    SPDX-License-Identifier: MIT */
 #ifndef HK_EMULATOR_H
 #define HK_EMULATOR_H
