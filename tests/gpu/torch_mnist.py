@@ -94,6 +94,8 @@ def main():
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--times", required=True)
     args = parser.parse_args()
+    # Like with like: in float32. PyTorch's convolutions are rounded to TF32 if nothing is said.
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     if args.device == "cuda" and not torch.cuda.is_available():
         print("not run: PyTorch's side: this torch sees no GPU")
         return
