@@ -129,11 +129,11 @@ struct hk__larger {
    not get there before the rest. */
 static __device__ inline void hk__raise_flag(hk__gpu_flag *flag, int32_t what, int64_t place,
                                              int32_t value, int64_t limit) {
-    flag->what = what;
-    flag->limit = limit;
+    volatile hk__gpu_flag *const to = flag; /* of several threads, any may win */
+    to->what = what;
+    to->limit = limit;
     __threadfence_system();
-    *(volatile uint64_t *)&flag->packed =
-        (uint64_t)1 << 63 | (uint64_t)(place & 0x7fffffff) << 32 | (uint32_t)value;
+    to->packed = (uint64_t)1 << 63 | (uint64_t)(place & 0x7fffffff) << 32 | (uint32_t)value;
 }
 
 #endif
