@@ -42,14 +42,15 @@ static hk_status sequential_build(hk_module *m, void *state, hk_shape in, hk_sha
 
 static hk_tensor *sequential_forward(hk_module *m, void *state, hk_tensor *x) {
     (void)state;
-    for (int i = 0; i < m->n_children;) {
+    for (int i = 0, taken; i < m->n_children; i += taken) {
         hk_module *const *members = m->children + i;
-        const int conv = hk__conv_block_length(members, m->n_children - i);
-        const int linear = conv ? 0 : hk__linear_block_length(members, m->n_children - i);
-        x = conv     ? hk__conv_block_forward(members, x)
-            : linear ? hk__linear_block_forward(members, x)
-                     : hk_forward(members[0], x);
-        i += conv ? conv : linear ? linear : 1;
+        const int left = m->n_children - i;
+        if ((taken = hk__conv_block_length(members, left)) > 0)
+            x = hk__conv_block_forward(members, x);
+        else if ((taken = hk__linear_block_length(members, left)) > 0)
+            x = hk__linear_block_forward(members, x);
+        else
+            x = hk_forward(members[0], x), taken = 1;
     }
     return x;
 }
