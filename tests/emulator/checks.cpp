@@ -227,7 +227,7 @@ void look(uintptr_t at, size_t n, bool write, bool is_volatile, int32_t place, i
 /* The same for most accesses, quickly: whole words, within one of a page's words of bits, where there is nothing to tell
    but a race. False for others. */
 bool is_plain(uintptr_t at, size_t n, bool write, int32_t place) {
-    if (n < 4 || n > 16 || at % n) return false;
+    if ((n != 4 && n != 8 && n != 16) || at % n) return false; /* 12 bytes may leave the page */
     const kind where = kind_of(at, n);
     const uint64_t mask = bits((int)(at % 64), (int)n);
     const int word = (int)(at % PAGE / 64), from = (int)(at % PAGE / 4);
