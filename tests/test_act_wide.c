@@ -124,6 +124,21 @@ static void maxout_ties(void **state) {
     check_maxout(*state, HK_F32, 255, HK_SHAPE(3, 510)); /* the most, so the last may win */
 }
 
+/* Each adds its gradient to what is there of the other. */
+static hk_tensor *two_maxouts(hk_context *ctx, int n, hk_tensor *const *in, void *arg) {
+    (void)ctx, (void)n, (void)arg;
+    return hk_add(hk_activate(in[0], "maxout"), hk_activate(in[0], "maxout"));
+}
+
+static void maxout_adds(void **state) {
+    hk_context *ctx = *state;
+    hk_tensor *x = seeded(ctx, HK_F64, HK_SHAPE(5, 12), "x", -2, 2, 0);
+    hk_gradcheck_result result;
+    if (hk_gradcheck(ctx, two_maxouts, NULL, 1, &x, NULL, &result) != HK_OK)
+        fail_msg("%s; %s", result.message, hk_error_message(ctx));
+    assert_int_equal(result.elements, 60);
+}
+
 /* NaN wins, wherever it stands, and infinities are numbers like others. */
 static void maxout_special(void **state) {
     hk_context *ctx = *state;
@@ -334,6 +349,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(gradients, setup_f64, teardown),
         cmocka_unit_test_setup_teardown(maxout_ties, setup, teardown),
+        cmocka_unit_test_setup_teardown(maxout_adds, setup_f64, teardown),
         cmocka_unit_test_setup_teardown(maxout_special, setup, teardown),
         cmocka_unit_test_setup_teardown(halves, setup_f64, teardown),
         cmocka_unit_test_setup_teardown(vectors, setup, teardown),
